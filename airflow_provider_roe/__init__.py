@@ -1,0 +1,3 @@
+"""Apache Airflow provider for Roe AI."""
+
+__version__ = "0.1.0"
