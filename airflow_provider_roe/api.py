@@ -1,0 +1,495 @@
+"""
+The Roe query API with no I/O: requests are data, responses are read by one function a call.
+
+Both transports use this module, so that a worker and a triggerer cannot read the same answer differently.
+Facts come from Roe's OpenAPI description (https://docs.roe-ai.com). Where it is silent, so on the values of
+``status``, they are those of Roe's documented sibling endpoints and of Celery, which runs Roe's queries.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from enum import Enum
+from typing import TYPE_CHECKING, Any, NoReturn
+from uuid import UUID
+
+from airflow_provider_roe.exceptions import (
+    RoeAuthenticationError,
+    RoeInputError,
+    RoeNotFoundError,
+    RoeRequestError,
+    RoeUnavailableError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DEFAULT_BASE_URL = "https://api.roe-ai.com"
+
+#: An id that no query has: asking for it tells whether key and organization are accepted.
+NIL_UUID = str(UUID(int=0))
+
+RUNNING_STATUSES = frozenset({"PENDING", "RECEIVED", "QUEUED", "STARTED", "RUNNING", "RETRY"})
+SUCCESS_STATUSES = frozenset({"SUCCESS", "SUCCEEDED", "CACHED", "COMPLETED"})
+FAILURE_STATUSES = frozenset(
+    {"FAILURE", "FAILED", "ERROR", "REVOKED", "REJECTED", "IGNORED", "CANCELLED", "CANCELED"}
+)
+
+#: Bytes of an answer that are read before it is given up as over-long.
+MAX_BODY = 1024 * 1024
+MAX_RESULT_BODY = 64 * 1024 * 1024
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_TRANSIENT_CODES = frozenset({408, 425, 429})
+_ADVICE = {
+    401: "Roe did not accept the API key: check the connection's API Key (password).",
+    402: "The organization is out of credits.",
+    403: "The API key has no access to this organization: check the connection's Organization ID (login)"
+    " and the task's organization_id.",
+    404: "Roe knows no such query in this organization: check query_id and organization_id.",
+}
+_NOT_ROE = "This is not Roe's query API: check the connection's Base URL (host)."
+
+
+class QueryState(Enum):
+    """What a status means for somebody who waits."""
+
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A call to Roe, without its base URL and key; ``query_id`` is the query it asks about, if any."""
+
+    method: str
+    path: str
+    params: Mapping[str, str]
+    query_id: str | None = None
+    json: Mapping[str, Any] | None = None
+    max_body: int = MAX_BODY
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether sending it twice is the same as sending it once."""
+        return self.method == "GET"
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """
+    An answer of Roe.
+
+    :param body: At most the request's ``max_body`` bytes.
+    :param overlong: Whether there was more.
+    :param headers: By lower-case name.
+    """
+
+    status_code: int
+    headers: Mapping[str, str]
+    body: bytes
+    request_id: str
+    overlong: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class QueryStatus:
+    """
+    How far a query is.
+
+    :param query_id: The *worksheet query id* that names the query in every call.
+    :param status: Roe's own word.
+    :param state: What it means.
+    :param known: Whether the status is one that Roe, or the connection, names.
+    :param error: Roe's error text, cut to 2,000 characters. May be set while the query is retried.
+    :param created_at: When the query was submitted; None if unknown.
+    :param finished_at: When it ended; None while it runs or if unknown.
+    """
+
+    query_id: str
+    status: str
+    state: QueryState
+    known: bool = True
+    error: str | None = None
+    created_at: datetime | None = None
+    finished_at: datetime | None = None
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds from submission to end; None if either is unknown."""
+        if self.created_at is None or self.finished_at is None:
+            return None
+        return max((self.finished_at - self.created_at).total_seconds(), 0.0)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the plain value that sensors push as XCom: times in RFC 3339, seconds as float."""
+        return {
+            "query_id": self.query_id,
+            "status": self.status,
+            "error": self.error,
+            "created_at": self.created_at and self.created_at.isoformat(),
+            "finished_at": self.finished_at and self.finished_at.isoformat(),
+            "duration": self.duration,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class SubmittedQuery:
+    """A query that Roe has accepted. ``worksheet_id`` and ``status`` are None where Roe does not tell."""
+
+    query_id: str
+    worksheet_id: str | None = None
+    status: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StatementResult:
+    """
+    The rows of one statement.
+
+    :param column_types: ClickHouse type names, such as ``Nullable(Float64)``.
+    :param rows: Cells as Roe sends them: strings, whatever the column's type.
+    :param start_timestamp: Unix time in seconds.
+    :param end_timestamp: Unix time in seconds.
+    :param summary: ClickHouse's counters: ``read_rows``, ``read_bytes``, ``elapsed_ns``, …
+    """
+
+    query: str
+    row_count: int
+    column_names: tuple[str, ...]
+    column_types: tuple[str, ...]
+    rows: tuple[tuple[str | None, ...], ...]
+    start_timestamp: float | None = None
+    end_timestamp: float | None = None
+    summary: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class QueryResult:
+    """The result of a query: an entry in ``results`` for each of its statements."""
+
+    query_id: str
+    status: str
+    error: str | None
+    results: tuple[StatementResult, ...]
+
+
+# Requests
+
+
+def uuid(value: object, field: str) -> str:
+    """
+    Return a UUID in its canonical form, so that it can stand in a URL's path.
+
+    :param value: What the user gave: a string, or a :class:`uuid.UUID`.
+    :param field: The argument or connection field it was given in, for the error.
+    :raises RoeInputError: It is no UUID.
+    """
+    text = str(value).strip() if isinstance(value, str | UUID) else ""
+    if _UUID.fullmatch(text):
+        return text.lower()
+    raise RoeInputError(f"{field} must be a UUID such as {NIL_UUID}, not {clip(repr(value), 100)}.")
+
+
+def status_request(query_id: object, organization_id: str | None) -> Request:
+    """Ask how far a query is."""
+    return _query_request("status", query_id, organization_id, MAX_BODY)
+
+
+def result_request(query_id: object, organization_id: str | None) -> Request:
+    """Ask for a query's rows."""
+    return _query_request("result", query_id, organization_id, MAX_RESULT_BODY)
+
+
+def submit_request(
+    sql: str, organization_id: str | None, *, worksheet_id: object = None, use_admin: bool = False
+) -> Request:
+    """Submit SQL, to be run by and by."""
+    if not isinstance(sql, str) or not sql.strip():
+        raise RoeInputError(f"sql must be a query's text, not {clip(repr(sql), 100)}.")
+    if organization_id is None and worksheet_id is None:
+        raise RoeInputError(
+            "A query needs an organization or a worksheet to run in: set the connection's Organization ID"
+            " (login), or pass organization_id or worksheet_id."
+        )
+    params = dict(_organization(organization_id))
+    body: dict[str, Any] = {"query": sql, "use_admin": use_admin}
+    if worksheet_id is not None:
+        body["worksheet_id"] = params["worksheet_id"] = uuid(worksheet_id, "worksheet_id")
+    return Request("POST", "/v1/database/query/async/", params, json=body)
+
+
+def _query_request(call: str, query_id: object, organization_id: str | None, max_body: int) -> Request:
+    query_id = uuid(query_id, "query_id")
+    path = f"/v1/database/query/{query_id}/{call}/"
+    return Request("GET", path, _organization(organization_id), query_id, max_body=max_body)
+
+
+def _organization(organization_id: str | None) -> dict[str, str]:
+    return {"organization_id": organization_id} if organization_id else {}
+
+
+# Responses
+
+
+def classify(
+    status: str,
+    *,
+    finished: bool,
+    success_statuses: frozenset[str] = frozenset(),
+    failure_statuses: frozenset[str] = frozenset(),
+) -> tuple[QueryState, bool]:
+    """
+    Say what a status means, and whether it is one that is known.
+
+    An unknown status of a query that has a finishing time is its end, and never a success; without one the
+    query is taken to run.
+
+    :param status: Roe's word, in any case and with any surrounding space.
+    :param finished: Whether Roe gave a time at which the query finished.
+    :param success_statuses: Upper-case words that this deployment uses for success, too.
+    :param failure_statuses: Upper-case words that this deployment uses for failure, too.
+    """
+    word = status.strip().upper()
+    if word in SUCCESS_STATUSES or word in success_statuses:
+        return QueryState.SUCCEEDED, True
+    if word in FAILURE_STATUSES or word in failure_statuses:
+        return QueryState.FAILED, True
+    if word in RUNNING_STATUSES:
+        return QueryState.RUNNING, True
+    return (QueryState.FAILED if finished else QueryState.RUNNING), False
+
+
+def read_status(
+    request: Request,
+    response: Response,
+    *,
+    success_statuses: frozenset[str] = frozenset(),
+    failure_statuses: frozenset[str] = frozenset(),
+) -> QueryStatus:
+    """
+    Read the answer to :func:`status_request`.
+
+    :raises RoeRequestError: Roe refused the request.
+    :raises RoeUnavailableError: Roe is busy or broken, or the answer is not what Roe documents.
+    """
+    match _read_json(request, response):
+        case {"worksheet_query_id": str(query_id), "status": str(status), **rest} if (
+            query_id.lower() == request.query_id and status.strip()
+        ):
+            finished_at = rest.get("finished_at")
+            state, known = classify(
+                status,
+                finished=bool(finished_at),
+                success_statuses=success_statuses,
+                failure_statuses=failure_statuses,
+            )
+            return QueryStatus(
+                query_id=query_id.lower(),
+                status=clip(status, 100),
+                state=state,
+                known=known,
+                error=clip(_messages(rest.get("error"))) or None,
+                created_at=_time(rest.get("created_at")),
+                finished_at=_time(finished_at),
+            )
+    _refuse_shape(request, response, "the status of this query")
+
+
+def read_submitted(request: Request, response: Response) -> SubmittedQuery:
+    """
+    Read the answer to :func:`submit_request`; raises as :func:`read_status` does.
+
+    Older deployments answer with the bare id.
+    """
+    match _read_json(request, response):
+        case str(query_id) if _UUID.fullmatch(query_id):
+            return SubmittedQuery(query_id.lower())
+        case {"id": str(query_id), **rest} if _UUID.fullmatch(query_id):
+            worksheet, status = rest.get("worksheet"), rest.get("query_task_status")
+            worksheet_id = worksheet.get("id") if isinstance(worksheet, dict) else None
+            return SubmittedQuery(
+                query_id.lower(),
+                worksheet_id=worksheet_id if isinstance(worksheet_id, str) else None,
+                status=clip(status, 100) if isinstance(status, str) else None,
+            )
+    _refuse_shape(request, response, "a submitted query")
+
+
+def read_result(request: Request, response: Response) -> QueryResult:
+    """Read the answer to :func:`result_request`; raises as :func:`read_status` does."""
+    match _read_json(request, response):
+        case {
+            "worksheet_query_id": str(query_id),
+            "status": str(status),
+            "results": list(results),
+            **rest,
+        } if query_id.lower() == request.query_id:
+            statements = tuple(filter(None, map(_read_statement, results)))
+            if len(statements) == len(results):
+                error = clip(_messages(rest.get("error"))) or None
+                return QueryResult(query_id.lower(), clip(status, 100), error, statements)
+    _refuse_shape(request, response, "the result of this query")
+
+
+def _read_statement(value: Any) -> StatementResult | None:
+    match value:
+        case {
+            "row_count": int(row_count),
+            "column_names": list(names),
+            "column_types": list(types),
+            "result_rows": list(rows),
+            **rest,
+        } if (
+            all(isinstance(text, str) for text in (*names, *types))
+            and len(names) == len(types)
+            and all(isinstance(row, list) and len(row) == len(names) for row in rows)
+            and all(cell is None or isinstance(cell, str) for row in rows for cell in row)
+        ):
+            summary = rest.get("summary")
+            return StatementResult(
+                query=str(rest.get("query", "")),
+                row_count=row_count,
+                column_names=tuple(names),
+                column_types=tuple(types),
+                rows=tuple(map(tuple, rows)),
+                start_timestamp=_number(rest.get("start_timestamp")),
+                end_timestamp=_number(rest.get("end_timestamp")),
+                summary=summary if isinstance(summary, dict) else {},
+            )
+    return None
+
+
+def _read_json(request: Request, response: Response) -> Any:
+    if not 200 <= response.status_code < 300:
+        _refuse_code(request, response)
+    if response.overlong:
+        _refuse_shape(request, response, f"within {request.max_body:,} bytes")
+    try:
+        return json.loads(response.body)
+    except (ValueError, RecursionError):
+        _refuse_shape(request, response, "JSON")
+
+
+def _refuse_shape(request: Request, response: Response, expected: str) -> NoReturn:
+    start = clip(response.body[:800].decode("utf-8", "replace"), 200)
+    raise RoeUnavailableError(
+        f"{request.method} {request.path} was answered with {response.status_code} and a body that is not"
+        f" {expected}; it starts with {start!r}. {_NOT_ROE}",
+        status_code=response.status_code,
+        request_id=response.request_id,
+        repeatable=request.repeatable,
+    )
+
+
+def _refuse_code(request: Request, response: Response) -> NoReturn:
+    code = response.status_code
+    text = error_message(response.body)
+    message = f"{request.method} {request.path} was answered with {code}{f': {text}' if text else ''}"
+    if not message.endswith((".", "!", "?")):
+        message += "."
+    if code in _TRANSIENT_CODES or code >= 500:
+        retry_after = read_retry_after(response.headers)
+        raise RoeUnavailableError(
+            message,
+            status_code=code,
+            request_id=response.request_id,
+            retry_after=retry_after,
+            # With the latter two, Roe says that it did nothing.
+            repeatable=request.repeatable or code == 429 or (code == 503 and retry_after is not None),
+        )
+    error, advice = RoeRequestError, _ADVICE.get(code, "")
+    if 300 <= code < 400:
+        advice = f"Redirects are not followed, for the API key must not travel. {_NOT_ROE}"
+    elif code == 401:
+        error = RoeAuthenticationError
+    elif code == 404 and _is_json(response.body):
+        error = RoeNotFoundError
+    elif code == 404:
+        advice = _NOT_ROE
+    raise error(f"{message} {advice}".strip(), status_code=code, request_id=response.request_id)
+
+
+def error_message(body: bytes) -> str:
+    """
+    Find the message in an error's body, in whatever shape Roe, or a proxy in between, wrote it.
+
+    Returns it cut to 2,000 characters and harmless to print; the body's start if it is no JSON; or "".
+    """
+    try:
+        return clip(_messages(json.loads(body)))
+    except (ValueError, RecursionError):
+        return clip(body[:800].decode("utf-8", "replace"), 200)
+
+
+def _messages(value: Any, depth: int = 4) -> str:
+    match value:
+        case None:
+            return ""
+        case dict() | list() if depth == 0:
+            return "…"
+        case {"message": message} | {"detail": message} | {"error": message}:
+            return _messages(message, depth - 1)
+        case dict():
+            return "; ".join(f"{key}: {_messages(item, depth - 1)}" for key, item in value.items())
+        case list():
+            return "; ".join(_messages(item, depth - 1) for item in value)
+    return str(value)
+
+
+def _is_json(body: bytes) -> bool:
+    try:
+        json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def clip(text: str, limit: int = 2000) -> str:
+    """Make foreign text fit for a log: one line of printable characters, at most ``limit`` of them."""
+    text = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * limit]).split())
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def read_retry_after(headers: Mapping[str, str]) -> float | None:
+    """
+    Return the seconds of a ``Retry-After`` header, which gives them as such or as an HTTP date.
+
+    A date is compared with the server's own ``Date``, where it sent one: clocks differ. None if there is no
+    such header or it cannot be read.
+    """
+    value = headers.get("retry-after", "").strip()
+    if re.fullmatch(r"[0-9]{1,9}", value):
+        return float(value)
+    if (until := _http_date(value)) is None:
+        return None
+    now = _http_date(headers.get("date", "")) or datetime.now(UTC)
+    return max((until - now).total_seconds(), 0.0)
+
+
+def _http_date(text: str) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _time(value: Any) -> datetime | None:
+    """Read a time of RFC 3339. What cannot be read is unknown: no wait shall fail for a time."""
+    import pendulum
+
+    try:
+        moment = pendulum.parse(value, exact=True)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return moment if isinstance(moment, pendulum.DateTime) else None
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and abs(value) < 1e15 else None

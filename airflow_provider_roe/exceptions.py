@@ -1,0 +1,83 @@
+"""
+What can go wrong.
+
+All of it derives from RoeError, which is no AirflowException: what skips a task is for the sensor to decide,
+and Airflow would skip a deferred one on any AirflowException.
+"""
+
+from __future__ import annotations
+
+
+class RoeError(Exception):
+    """Base class of this provider's errors."""
+
+
+class RoeInputError(RoeError, ValueError):
+    """A value that the user gave cannot be used: a query id, an argument, a field of the connection."""
+
+
+class RoeRequestError(RoeError):
+    """
+    Roe refused a request.
+
+    :param message: What happened, and what to do about it.
+    :param status_code: HTTP status that Roe answered with; None if it did not answer.
+    :param request_id: The request's ``X-Request-ID``, by which Roe's support finds it.
+    """
+
+    def __init__(
+        self, message: str, *, status_code: int | None = None, request_id: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status_code = status_code
+        self.request_id = request_id
+        self.conn_id: str | None = None  # set by the hook, the only one who knows it
+
+    def __str__(self) -> str:
+        message = super().__str__()
+        if self.conn_id:
+            message += f" Connection: {self.conn_id}."
+        if self.request_id:
+            message += f" Request id: {self.request_id}."
+        return message
+
+
+class RoeAuthenticationError(RoeRequestError):
+    """Roe did not accept the API key (401)."""
+
+
+class RoeNotFoundError(RoeRequestError):
+    """Roe accepted key and organization, and knows no such query (404)."""
+
+
+class RoeUnavailableError(RoeRequestError):
+    """
+    Roe could not be asked, or gave no usable answer; the same request may well succeed later.
+
+    :param message: What happened, and what to do about it.
+    :param status_code: HTTP status that Roe answered with; None if it did not answer.
+    :param request_id: The request's ``X-Request-ID``.
+    :param retry_after: Seconds for which the server wants to be left alone, or None.
+    :param repeatable: Whether the request may be sent again. A submit may where the server certainly did not
+        act on it.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status_code: int | None = None,
+        request_id: str | None = None,
+        retry_after: float | None = None,
+        repeatable: bool = True,
+    ) -> None:
+        super().__init__(message, status_code=status_code, request_id=request_id)
+        self.retry_after = retry_after
+        self.repeatable = repeatable
+        self.attempts = 1
+        self.elapsed = 0.0
+
+    def __str__(self) -> str:
+        if self.attempts == 1:
+            return super().__str__()
+        return f"{super().__str__()} Gave up after {self.attempts} attempts in {self.elapsed:.0f} s."
