@@ -1,0 +1,207 @@
+"""The Airflow connection of type ``roe``, read and checked."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import math
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from airflow_provider_roe import api
+from airflow_provider_roe.exceptions import RoeInputError
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Connection
+
+
+@dataclass(frozen=True)
+class RoeConnection:
+    """
+    What a connection says, checked.
+
+    :param conn_id: The connection's id in Airflow.
+    :param base_url: Scheme, host and port.
+    :param api_key: Without a pasted ``Bearer``.
+    :param organization_id: The organization that calls are for, unless a task names another.
+    :param request_timeout: Seconds for one HTTP request.
+    :param retry_window: Seconds for which one call keeps retrying transient errors.
+    :param verify: Whether to verify the server's certificate, or the path of the CA bundle to do so with.
+    :param success_statuses: Upper-case status values that mean success in this deployment, besides Roe's own.
+    :param failure_statuses: Upper-case status values that mean failure in this deployment, besides Roe's own.
+    """
+
+    conn_id: str
+    base_url: str
+    api_key: str = field(repr=False)
+    organization_id: str | None = None
+    request_timeout: float = 60.0
+    retry_window: float = 300.0
+    verify: bool | str = True
+    success_statuses: frozenset[str] = frozenset()
+    failure_statuses: frozenset[str] = frozenset()
+
+    @classmethod
+    def read(cls, conn: Connection) -> RoeConnection:
+        """
+        Check an Airflow connection's fields.
+
+        :param conn: The connection.
+        :raises RoeInputError: A field cannot be used. The text names connection and field, never the key.
+        """
+        fields = _Fields(conn)
+        success, failure = fields.statuses("success_statuses"), fields.statuses("failure_statuses")
+        for name, words, others in (
+            ("success_statuses", success, api.RUNNING_STATUSES | api.FAILURE_STATUSES | failure),
+            ("failure_statuses", failure, api.RUNNING_STATUSES | api.SUCCESS_STATUSES),
+        ):
+            if clash := words & others:
+                raise fields.error(f"extra.{name}", f"{sorted(clash)} already has another meaning")
+        return cls(
+            conn_id=fields.conn_id,
+            base_url=fields.base_url(),
+            api_key=fields.api_key(),
+            organization_id=fields.organization_id(),
+            request_timeout=fields.seconds("request_timeout", cls.request_timeout, above_zero=True),
+            retry_window=fields.seconds("retry_window", cls.retry_window),
+            verify=fields.verify(),
+            success_statuses=success,
+            failure_statuses=failure,
+        )
+
+
+class _Fields:
+    """A connection's fields, as typed into a form or written as text in a URI."""
+
+    def __init__(self, conn: Connection) -> None:
+        self.conn = conn
+        self.conn_id = conn.conn_id
+        # extra_dejson would forgive what is no JSON, and block an event loop to have values masked.
+        try:
+            extra = json.loads(conn.extra or "{}")
+        except ValueError:
+            extra = None
+        if not isinstance(extra, dict):
+            raise self.error("extra", "it must be a JSON object")
+        # Forms save what was left empty as null or "".
+        self.extra = {name: value for name, value in extra.items() if value not in (None, "")}
+
+    def error(self, name: str, problem: str) -> RoeInputError:
+        return RoeInputError(f"Connection {self.conn_id!r}, field {name}: {problem}.")
+
+    def api_key(self) -> str:
+        key = (self.conn.password or "").strip()
+        if key[:7].lower() == "bearer ":
+            key = key[7:].strip()
+        if not key:
+            raise self.error("password (API Key)", "it is empty; create a key in Roe and put it here")
+        if not (key.isascii() and key.isprintable()) or " " in key:
+            raise self.error(
+                "password (API Key)",
+                "it holds a space, a line break or another character that no key has; paste the key alone",
+            )
+        return key
+
+    def organization_id(self) -> str | None:
+        login, extra = (self.conn.login or "").strip(), self.extra.get("organization_id")
+        if login and extra and str(extra).strip().lower() != login.lower():
+            raise self.error(
+                "login (Organization ID)", "extra.organization_id names another one; keep one of them"
+            )
+        try:
+            if extra:
+                return api.uuid(extra, "extra.organization_id")
+            return api.uuid(login, "login (Organization ID)") if login else None
+        except RoeInputError as e:
+            raise RoeInputError(f"Connection {self.conn_id!r}: {e}") from None
+
+    def base_url(self) -> str:
+        host, port = (
+            (self.conn.host or "").strip(),
+            self.conn.port or None,
+        )  # 3.3.2's Test button sends port 0
+        if self.conn.schema:
+            raise self.error("schema", "it is not used; leave it empty, and put a base URL into host alone")
+        if "@" in host:
+            raise self.error("host (Base URL)", "it holds credentials; put the key into password")
+        expected = f"give a base URL such as {api.DEFAULT_BASE_URL}"
+        found = api.clip(repr(host), 100)
+        if not host:
+            host = api.DEFAULT_BASE_URL
+        try:
+            url = urlsplit(host if "://" in host else f"https://{host}")
+            name, url_port = url.hostname, url.port
+        except ValueError:
+            raise self.error("host (Base URL)", f"{expected}, not {found}") from None
+        if (
+            url.scheme not in ("http", "https")
+            or not name
+            or not all(c.isalnum() or c in "-._:" for c in name)
+            or url.path.strip("/")
+            or url.query
+            or url.fragment
+        ):
+            raise self.error("host (Base URL)", f"{expected}, without a path, not {found}")
+        if port and url_port and port != url_port:
+            raise self.error("port", f"{port} contradicts the port in host, {found}; leave one of them empty")
+        port = port or url_port
+        if port is not None and not 1 <= port <= 65535:
+            raise self.error("port", f"it must be between 1 and 65535, not {port}")
+        if url.scheme == "http" and not _is_loopback(name) and not self.boolean("allow_http", default=False):
+            raise self.error(
+                "host (Base URL)",
+                f"plain http would show the API key to the network between here and {name}; use https, or set"
+                " extra.allow_http to true if that network is yours",
+            )
+        if ":" in name:
+            name = f"[{name}]"
+        return f"{url.scheme}://{name}" + (f":{port}" if port else "")
+
+    def seconds(self, name: str, default: float, *, above_zero: bool = False) -> float:
+        value = self.extra.get(name, default)
+        try:
+            number = math.nan if isinstance(value, bool) else float(value)
+        except (TypeError, ValueError):
+            number = math.nan
+        if not math.isfinite(number) or number < 0 or (above_zero and number == 0):
+            kind = "a number of seconds above 0" if above_zero else "a number of seconds, 0 or more"
+            raise self.error(f"extra.{name}", f"it must be {kind}, not {api.clip(repr(value), 100)}")
+        return number
+
+    def boolean(self, name: str, *, default: bool) -> bool:
+        match value := self.extra.get(name, default):
+            case bool():
+                return value
+            case str() if value.strip().lower() in ("true", "false"):
+                return value.strip().lower() == "true"
+        raise self.error(f"extra.{name}", f"it must be true or false, not {api.clip(repr(value), 100)}")
+
+    def verify(self) -> bool | str:
+        value = self.extra.get("verify", True)
+        if not isinstance(value, str) or value.strip().lower() in ("true", "false"):
+            return self.boolean("verify", default=True)
+        path = os.path.expanduser(value.strip())  # noqa: PTH111 - the transports take a str
+        if not os.path.isfile(path):  # noqa: PTH113
+            raise self.error(
+                "extra.verify",
+                f"it must be true, false or the path of a CA bundle; {api.clip(value, 200)!r} is no file",
+            )
+        return path
+
+    def statuses(self, name: str) -> frozenset[str]:
+        value = self.extra.get(name, [])
+        words = value.split(",") if isinstance(value, str) else value
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            raise self.error(
+                f"extra.{name}", f'it must be a list such as ["DONE"], not {api.clip(repr(value), 100)}'
+            )
+        return frozenset(word.strip().upper() for word in words if word.strip())
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,109 @@
+"""What Airflow learns about this provider. It asks in every process: nothing heavy is imported here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+INTEGRATION = "Roe AI"
+
+#: The form's own fields, saved in the connection's extra: JSON Schema type, label, help.
+CONN_FIELDS = {
+    "request_timeout": ("number", "Request time-out", "Seconds for one HTTP request. Default: 60."),
+    "retry_window": (
+        "number",
+        "Retry window",
+        "Seconds for which one call keeps retrying while Roe is unavailable. Default: 300.",
+    ),
+    "verify": (
+        "string",
+        "Verify certificate",
+        "true, false, or the path of the CA bundle to verify the server's certificate with. Default: true.",
+    ),
+    "allow_http": (
+        "boolean",
+        "Allow plain http",
+        "Permit a Base URL with http:// to another host than this one. The API key then travels in clear.",
+    ),
+    "success_statuses": (
+        "array",
+        "Further success statuses",
+        "Status values that mean success in your deployment, besides SUCCESS and Roe's others.",
+    ),
+    "failure_statuses": (
+        "array",
+        "Further failure statuses",
+        "Status values that mean failure in your deployment, besides FAILURE and Roe's others.",
+    ),
+}
+HIDDEN_FIELDS = ["schema"]
+RELABELING = {"login": "Organization ID", "password": "API Key", "host": "Base URL"}
+PLACEHOLDERS = {
+    "login": "UUID of your organization",
+    "password": "An API key of that organization",
+    "host": "https://api.roe-ai.com",
+    "port": "Only if the Base URL does not name it",
+}
+
+
+def get_provider_info() -> dict[str, Any]:
+    """Return the provider's metadata, as ``airflow/provider_info.schema.json`` wants it."""
+    return {
+        "package-name": "airflow-provider-roe",
+        "name": INTEGRATION,
+        "description": "`Roe AI <https://www.roe-ai.com>`__: submit queries and wait for them.",
+        "integrations": [
+            {
+                "integration-name": INTEGRATION,
+                "external-doc-url": "https://docs.roe-ai.com",
+                "tags": ["service"],
+            }
+        ],
+        "hooks": [_modules("hooks")],
+        "sensors": [_modules("sensors")],
+        "triggers": [_modules("triggers")],
+        "connection-types": [
+            {
+                "connection-type": "roe",
+                "hook-class-name": "airflow_provider_roe.hooks.roe.RoeHook",
+                "hook-name": INTEGRATION,
+                "ui-field-behaviour": {
+                    "hidden-fields": HIDDEN_FIELDS,
+                    "relabeling": RELABELING,
+                    "placeholders": PLACEHOLDERS,
+                },
+                "conn-fields": {
+                    name: {"label": label, "description": description, "schema": _schema(kind)}
+                    for name, (kind, label, description) in CONN_FIELDS.items()
+                },
+            }
+        ],
+    }
+
+
+def _modules(kind: str) -> dict[str, Any]:
+    return {"integration-name": INTEGRATION, "python-modules": [f"airflow_provider_roe.{kind}.roe"]}
+
+
+def _schema(kind: str) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": [kind, "null"]}
+    if kind == "array":
+        schema["items"] = {"type": "string"}
+    return schema
+
+
+def ui_field_behaviour() -> dict[str, Any]:
+    """Return labels and placeholders as Airflow 2.11 asks the hook for them."""
+    return {"hidden_fields": HIDDEN_FIELDS, "relabeling": RELABELING, "placeholders": PLACEHOLDERS}
+
+
+def form_widgets() -> dict[str, Any]:
+    """Return the form's own fields as Airflow 2.11 asks the hook for them. Lists are separated by commas."""
+    from flask_appbuilder.fieldwidgets import BS3TextFieldWidget
+    from wtforms import BooleanField, StringField
+
+    return {
+        name: BooleanField(label, description=description)
+        if kind == "boolean"
+        else StringField(label, widget=BS3TextFieldWidget(), description=description)
+        for name, (kind, label, description) in CONN_FIELDS.items()
+    }
