@@ -1,0 +1,316 @@
+"""RoeHook: an Airflow connection turned into calls to Roe's query API, blocking and async."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from airflow.providers.common.compat.connection import get_async_connection
+from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException, BaseHook
+
+from airflow_provider_roe import api, transport
+from airflow_provider_roe.connection import RoeConnection
+from airflow_provider_roe.exceptions import (
+    RoeAuthenticationError,
+    RoeError,
+    RoeInputError,
+    RoeNotFoundError,
+    RoeRequestError,
+    RoeUnavailableError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Self
+
+    import requests
+
+    from airflow_provider_roe.api import QueryResult, QueryStatus, Request, Response, SubmittedQuery
+
+T = TypeVar("T")
+
+
+class RoeHook(BaseHook):
+    """
+    Calls Roe's query API.
+
+    Transient errors are retried for as long as the connection's ``retry_window`` says. When Roe does not
+    accept the key, the connection is read once more, for the key may have been rotated.
+
+    Whoever makes many async calls enters it, ``async with RoeHook() as hook``: that keeps the HTTP session
+    open which all hooks of the same connection and event loop share.
+
+    :param roe_conn_id: The Airflow connection of type ``roe``.
+    :param organization_id: UUID of the organization that calls are for; by default the connection's.
+    """
+
+    conn_name_attr = "roe_conn_id"
+    default_conn_name = "roe_default"
+    conn_type = "roe"
+    hook_name = "Roe AI"
+
+    def __init__(self, roe_conn_id: str = default_conn_name, *, organization_id: str | None = None) -> None:
+        super().__init__()
+        self.roe_conn_id = roe_conn_id
+        self.organization_id = organization_id
+        self._connection: RoeConnection | None = None
+        self._session: requests.Session | None = None
+        self._entered = False
+        self._shared: transport.SharedSession | None = None
+
+    # What Airflow 2.11 asks for the connection's form; later versions read the provider info.
+
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """Return the form's fields for Airflow 2.11."""
+        from airflow_provider_roe.get_provider_info import form_widgets
+
+        return form_widgets()
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Return the form's labels and placeholders for Airflow 2.11."""
+        from airflow_provider_roe.get_provider_info import ui_field_behaviour
+
+        return ui_field_behaviour()
+
+    # Calls
+
+    def get_conn(self) -> requests.Session:
+        """Return the HTTP session that the blocking calls use, with the connection's key in its headers."""
+        if self._session is None:
+            self._session = transport.open_session(self.connection)
+        return self._session
+
+    def submit_query(
+        self, sql: str, *, worksheet_id: str | None = None, use_admin: bool = False
+    ) -> SubmittedQuery:
+        """
+        Submit SQL to be run, and return the id by which to ask for it.
+
+        It is sent again only where the server certainly did not act on the first request.
+
+        :param sql: One or more statements, separated by ``;``.
+        :param worksheet_id: UUID of the worksheet to run it in; needed if no organization is set.
+        :param use_admin: Roe's ``use_admin``.
+        :raises RoeInputError: An argument or a field of the connection cannot be used.
+        :raises RoeRequestError: Roe refused the query, or could not be asked.
+        """
+        return self._call(
+            _Call(
+                lambda organization_id: api.submit_request(
+                    sql, organization_id, worksheet_id=worksheet_id, use_admin=use_admin
+                ),
+                lambda _, request, response: api.read_submitted(request, response),
+            )
+        )
+
+    def get_query_status(self, query_id: str, *, deadline: float | None = None) -> QueryStatus:
+        """
+        Ask how far a query is.
+
+        :param query_id: The UUID that :meth:`submit_query` returned.
+        :param deadline: Unix time after which transient errors are not retried.
+        :raises RoeInputError: An argument or a field of the connection cannot be used.
+        :raises RoeRequestError: Roe refused the request, or could not be asked.
+        """
+        return self._call(_status(query_id), deadline)
+
+    def get_query_result(self, query_id: str) -> QueryResult:
+        """
+        Fetch a query's rows, which are read into memory: at most 64 MiB of JSON.
+
+        :param query_id: The UUID that :meth:`submit_query` returned.
+        :raises RoeInputError: An argument or a field of the connection cannot be used.
+        :raises RoeRequestError: Roe refused the request, or could not be asked.
+        """
+        query_id = api.uuid(query_id, "query_id")
+        return self._call(
+            _Call(
+                lambda organization_id: api.result_request(query_id, organization_id),
+                lambda _, request, response: api.read_result(request, response),
+            )
+        )
+
+    async def aget_query_status(self, query_id: str, *, deadline: float | None = None) -> QueryStatus:
+        """Do as :meth:`get_query_status` does, without blocking the event loop."""
+        return await self._acall(_status(query_id), deadline)
+
+    def test_connection(self) -> tuple[bool, str]:
+        """
+        Say whether Roe accepts the connection, for the Test button of Airflow's connection form.
+
+        Asks for the status of a query that does not exist: that Roe does not know it means that it accepted
+        key and organization.
+        """
+        try:
+            self._attempt(_status(api.NIL_UUID))
+        except RoeNotFoundError:
+            pass
+        except RoeError as e:
+            return False, str(e)
+        where = self._organization_id(self.connection)
+        return True, (
+            f"{self.connection.base_url} accepts the API key"
+            + (f" for organization {where}." if where else "; no organization is set.")
+        )
+
+    # How calls are made
+
+    @property
+    def connection(self) -> RoeConnection:
+        """
+        The connection's checked fields.
+
+        :raises RoeInputError: Airflow does not have the connection, or one of its fields cannot be used.
+        """
+        if self._connection is None:
+            try:
+                self._connection = RoeConnection.read(self.get_connection(self.roe_conn_id))
+            except Exception as e:
+                raise self._explain(e) from None
+        return self._connection
+
+    async def _aconnection(self) -> RoeConnection:
+        if self._connection is None:
+            try:
+                self._connection = RoeConnection.read(await get_async_connection(self.roe_conn_id, self))
+            except Exception as e:
+                raise self._explain(e) from None
+        return self._connection
+
+    def _explain(self, error: Exception) -> RoeError:
+        """Say why the connection cannot be read. Airflow's own words may hold the key, and are left out."""
+        match error:
+            case RoeError():
+                return error
+            case AirflowNotFoundException():
+                return RoeInputError(
+                    f"roe_conn_id: Airflow has no connection {self.roe_conn_id!r}; add one of type Roe AI."
+                )
+            case ValueError() | AirflowException():
+                return RoeInputError(
+                    f"Airflow cannot read connection {self.roe_conn_id!r} ({type(error).__name__}): in a URI,"
+                    " login, password and host must be percent-encoded, and port must be a number."
+                )
+        return RoeUnavailableError(
+            f"Airflow could not look up connection {self.roe_conn_id!r} ({type(error).__name__})."
+        )
+
+    def _organization_id(self, connection: RoeConnection) -> str | None:
+        if self.organization_id is None:
+            return connection.organization_id
+        return api.uuid(self.organization_id, "organization_id")
+
+    def _window(self, deadline: float | None) -> Callable[[], float]:
+        """Return what tells for how many seconds from now a call may retry, once the connection is read."""
+        left = math.inf if deadline is None else max(deadline - time.time(), 0)
+        return lambda: min((self._connection or RoeConnection).retry_window, left)
+
+    def _call(self, call: _Call[T], deadline: float | None = None) -> T:
+        from airflow_provider_roe import retry
+
+        def attempts() -> T:
+            return retry.call(lambda: self._attempt(call), window=self._window(deadline), log=self.log)
+
+        try:
+            return attempts()
+        except RoeAuthenticationError as e:
+            refusal, refused, self._connection = e, self._connection, None
+        if self.connection == refused:
+            raise refusal
+        self._log_change()
+        self._session = None
+        return attempts()
+
+    def _attempt(self, call: _Call[T]) -> T:
+        connection = self.connection
+        request = call.build(self._organization_id(connection))
+        try:
+            return call.read(connection, request, transport.send(self.get_conn(), connection, request))
+        except RoeRequestError as e:
+            e.conn_id = self.roe_conn_id
+            raise
+
+    async def _acall(self, call: _Call[T], deadline: float | None = None) -> T:
+        from airflow_provider_roe import retry
+
+        async def attempts() -> T:
+            window, now = self._window(deadline), asyncio.get_running_loop().time()
+
+            async def attempt() -> T:
+                return await self._aattempt(call, until=lambda: now + window())
+
+            return await retry.acall(attempt, window=window, log=self.log)
+
+        try:
+            return await attempts()
+        except RoeAuthenticationError as e:
+            refusal, refused, self._connection = e, self._connection, None
+        if await self._aconnection() == refused:
+            raise refusal
+        self._log_change()
+        return await attempts()
+
+    async def _aattempt(self, call: _Call[T], until: Callable[[], float]) -> T:
+        connection = await self._aconnection()
+        request = call.build(self._organization_id(connection))
+        async with transport.SharedSession.of(connection) as shared:
+            if self._entered and self._shared is not shared:
+                await self._keep(shared)
+            await shared.wait_turn(until())
+            try:
+                answer = call.read(connection, request, await shared.send(request))
+            except RoeRequestError as e:
+                e.conn_id = self.roe_conn_id
+                if e.status_code == 429 and isinstance(e, RoeUnavailableError):
+                    shared.hold_back(e.retry_after)
+                raise
+            shared.carry_on()
+            return answer
+
+    def _log_change(self) -> None:
+        self.log.info(
+            "The key was refused, but the connection has changed: trying again with what it says now."
+        )
+
+    async def _keep(self, shared: transport.SharedSession | None) -> None:
+        """Hold on to a shared session between calls, and let go of the one before."""
+        former, self._shared = self._shared, shared
+        if shared:
+            shared.retain()
+        if former:
+            await former.release()
+
+    async def __aenter__(self) -> Self:
+        self._entered = True
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._entered = False
+        await self._keep(None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Call(Generic[T]):
+    """A call to Roe: what is asked, for an organization or None, and how the answer is read."""
+
+    build: Callable[[str | None], Request]
+    read: Callable[[RoeConnection, Request, Response], T]
+
+
+def _status(query_id: object) -> _Call[QueryStatus]:
+    query_id = api.uuid(query_id, "query_id")
+
+    def read(connection: RoeConnection, request: Request, response: Response) -> QueryStatus:
+        return api.read_status(
+            request,
+            response,
+            success_statuses=connection.success_statuses,
+            failure_statuses=connection.failure_statuses,
+        )
+
+    return _Call(lambda organization_id: api.status_request(query_id, organization_id), read)

@@ -1,0 +1,326 @@
+"""
+HTTP, twice: blocking with requests for workers, on an event loop with aiohttp for triggerers.
+
+Neither follows redirects, keeps cookies or reads ``.netrc``; both heed the usual proxy environment variables,
+verify certificates against the same bundle, and read an answer to a bound. Both libraries are imported where
+they are first used, for this module is imported wherever a DAG is parsed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import socket
+import ssl
+import sys
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, ClassVar
+from urllib.parse import urlencode
+from uuid import uuid4
+from weakref import WeakKeyDictionary
+
+from airflow_provider_roe import __version__
+from airflow_provider_roe.api import Request, Response, clip
+from airflow_provider_roe.exceptions import RoeInputError, RoeUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import aiohttp
+    import requests
+
+    from airflow_provider_roe.connection import RoeConnection
+
+    _Sessions = WeakKeyDictionary[asyncio.AbstractEventLoop, dict[RoeConnection, "SharedSession"]]
+
+MAX_CONNECTIONS = 100
+#: Seconds. aiohttp's own 15 would cost a handshake a poll at ordinary intervals.
+KEEPALIVE = 75
+
+
+def open_session(connection: RoeConnection) -> requests.Session:
+    """Return a session for blocking calls, with the connection's key, certificates and proxy."""
+    from http.cookiejar import DefaultCookiePolicy
+
+    import requests
+
+    session = requests.Session()
+    session.trust_env = False  # it would let .netrc replace our Authorization
+    session.max_redirects = 0
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
+    session.headers.update(_headers(connection))
+    session.verify = _ca_bundle(connection)
+    if isinstance(connection.verify, str):
+        _tls(connection)  # requests would name neither connection nor field
+    if proxy := _proxy(connection):
+        session.proxies = {"http": proxy, "https": proxy}
+    return session
+
+
+def send(session: requests.Session, connection: RoeConnection, request: Request) -> Response:
+    """
+    Send a request and read the answer, whatever it says.
+
+    :raises RoeUnavailableError: There is no whole answer.
+    """
+    import requests
+    import urllib3
+
+    request_id = str(uuid4())
+    give_up_at = time.monotonic() + connection.request_timeout
+    try:
+        with session.request(
+            request.method,
+            _url(connection, request),
+            json=request.json,
+            headers={"X-Request-ID": request_id},
+            timeout=connection.request_timeout,
+            allow_redirects=False,
+            stream=True,
+        ) as answer:
+            body = bytearray()
+            # read1 returns what there is, so that a slow drip is seen to be one.
+            while len(body) <= request.max_body and (chunk := answer.raw.read1(65536, decode_content=True)):
+                body += chunk
+                if time.monotonic() > give_up_at:
+                    raise TimeoutError
+            return _response(connection, request, answer.status_code, answer.headers, body, request_id)
+    except requests.exceptions.ConnectTimeout as e:
+        raise _unavailable(connection, request, request_id, e, connected=False) from e
+    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as e:
+        raise _unavailable(connection, request, request_id, e) from e
+
+
+class SharedSession:
+    """
+    One aiohttp session for all waits of an event loop that use the same connection.
+
+    It is opened by the first that needs it and closed by the last. What one of them learns about the service,
+    all know: after a 429 all hold back.
+    """
+
+    _open: ClassVar[_Sessions] = WeakKeyDictionary()
+
+    def __init__(self, connection: RoeConnection) -> None:
+        self.connection = connection
+        self._users = 0
+        self._opening = asyncio.ensure_future(self._open_session())
+        # Counted here and not by aiohttp, whose time-out includes the wait for a free connection.
+        self._slots = asyncio.Semaphore(MAX_CONNECTIONS)
+        self._resume_at = 0.0
+        self._strikes = 0
+
+    @classmethod
+    @asynccontextmanager
+    async def of(cls, connection: RoeConnection) -> AsyncIterator[SharedSession]:
+        """Share the session of this connection and event loop for the length of the block."""
+        sessions = cls._open.setdefault(asyncio.get_running_loop(), {})
+        if (shared := sessions.get(connection)) is None:
+            shared = sessions[connection] = cls(connection)
+        shared.retain()
+        try:
+            await asyncio.shield(shared._opening)  # others wait for it, too
+            yield shared
+        finally:
+            await shared.release()
+
+    def retain(self) -> None:
+        """Keep the session open until :meth:`release`."""
+        self._users += 1
+
+    async def release(self) -> None:
+        """Give up the session; the last one closes it."""
+        self._users -= 1
+        if self._users == 0:
+            del self._open[asyncio.get_running_loop()][self.connection]
+            if self._opening.done() and not self._opening.exception():
+                await self._opening.result().close()
+            else:
+                self._opening.cancel()
+
+    async def _open_session(self) -> aiohttp.ClientSession:
+        # Importing aiohttp and reading the certificates take long enough to be felt by everybody's triggers.
+        verify, proxy = await asyncio.to_thread(_prepare, self.connection)
+        import aiohttp
+
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, keepalive_timeout=KEEPALIVE, ssl=verify),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers=_headers(self.connection),
+            proxy=proxy,
+            timeout=aiohttp.ClientTimeout(total=self.connection.request_timeout),
+        )
+
+    async def send(self, request: Request) -> Response:
+        """Do as the blocking :func:`send` does."""
+        import aiohttp
+
+        session = self._opening.result()
+        request_id = str(uuid4())
+        try:
+            async with (
+                self._slots,
+                session.request(
+                    request.method,
+                    _url(self.connection, request),
+                    json=request.json,
+                    headers={"X-Request-ID": request_id},
+                    allow_redirects=False,
+                ) as answer,
+            ):
+                body = bytearray()
+                async for chunk in answer.content.iter_any():
+                    body += chunk
+                    if len(body) > request.max_body:
+                        break
+                return _response(self.connection, request, answer.status, answer.headers, body, request_id)
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as e:
+            raise _unavailable(self.connection, request, request_id, e, connected=False) from e
+        except (aiohttp.ClientError, OSError) as e:
+            raise _unavailable(self.connection, request, request_id, e) from e
+
+    async def wait_turn(self, until: float) -> None:
+        """
+        Return when the service wants to be asked again, which is at once unless it said otherwise.
+
+        :param until: Time of the event loop's clock at which to return in any case.
+        """
+        now = asyncio.get_running_loop().time()
+        if now < self._resume_at:
+            # Fifty a second, and not all at once.
+            spread = random.uniform(0, max(1.0, self._users / 50))  # noqa: S311
+            await asyncio.sleep(min(self._resume_at + spread, until) - now)
+
+    def hold_back(self, retry_after: float | None) -> None:
+        """
+        Let all who share the session wait: the service answered 429.
+
+        :param retry_after: Seconds that it asked for; None takes 1 s, doubled each time up to 30 s.
+        """
+        now = asyncio.get_running_loop().time()
+        if retry_after is None:
+            if now < self._resume_at:  # sent before the first was answered: the same strike
+                return
+            retry_after = min(2.0**self._strikes, 30.0)
+            self._strikes += 1
+        self._resume_at = max(self._resume_at, now + retry_after)
+
+    def carry_on(self) -> None:
+        """Note that the service answered."""
+        self._strikes = 0
+
+
+def _prepare(connection: RoeConnection) -> tuple[ssl.SSLContext | bool, str | None]:
+    import aiohttp  # noqa: F401 - imported here, off the event loop
+
+    return _tls(connection), _proxy(connection)
+
+
+def _headers(connection: RoeConnection) -> dict[str, str]:
+    from airflow import __version__ as airflow_version
+
+    python = ".".join(map(str, sys.version_info[:2]))
+    return {
+        "Authorization": f"Bearer {connection.api_key}",
+        "Accept": "application/json",
+        "User-Agent": f"airflow-provider-roe/{__version__} apache-airflow/{airflow_version} python/{python}",
+    }
+
+
+def _ca_bundle(connection: RoeConnection) -> str | bool:
+    """Return the path of the CA bundle that both transports verify certificates with; False for none."""
+    from requests.utils import DEFAULT_CA_BUNDLE_PATH
+
+    if connection.verify is not True:
+        return connection.verify
+    return (
+        os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or str(DEFAULT_CA_BUNDLE_PATH)
+    )
+
+
+def _tls(connection: RoeConnection) -> ssl.SSLContext | bool:
+    bundle = _ca_bundle(connection)
+    if isinstance(bundle, bool):
+        return bundle
+    try:
+        return ssl.create_default_context(cafile=bundle)
+    except OSError as e:
+        raise RoeInputError(
+            f"Connection {connection.conn_id!r}, field extra.verify: {bundle!r} is no CA bundle ({e})."
+        ) from None
+
+
+def _proxy(connection: RoeConnection) -> str | None:
+    from urllib.request import getproxies, proxy_bypass
+
+    scheme, _, host = connection.base_url.partition("://")
+    if proxy_bypass(host):
+        return None
+    proxies = getproxies()
+    proxy = proxies.get(scheme) or proxies.get("all")
+    return f"http://{proxy}" if proxy and "://" not in proxy else proxy
+
+
+def _url(connection: RoeConnection, request: Request) -> str:
+    query = urlencode(request.params)
+    return f"{connection.base_url}{request.path}{f'?{query}' if query else ''}"
+
+
+def _response(
+    connection: RoeConnection,
+    request: Request,
+    status_code: int,
+    headers: object,
+    body: bytearray,
+    request_id: str,
+) -> Response:
+    return Response(
+        status_code,
+        {name.lower(): value for name, value in headers.items()},  # type: ignore[attr-defined]
+        # Whatever a server echoes, the key is not in it.
+        bytes(body[: request.max_body]).replace(connection.api_key.encode(), b"***"),
+        request_id,
+        overlong=len(body) > request.max_body,
+    )
+
+
+def _unavailable(
+    connection: RoeConnection, request: Request, request_id: str, error: Exception, *, connected: bool = True
+) -> RoeUnavailableError:
+    """Tell a network error in a sentence that says what to change."""
+    url = connection.base_url
+    causes: list[BaseException] = [error, *(arg for arg in error.args if isinstance(arg, Exception))]
+    # Not __context__, which may lead to whatever the caller was handling.
+    while cause := causes[-1].__cause__:
+        causes.append(cause)
+    known = (
+        socket.gaierror,
+        ConnectionRefusedError,
+        ssl.SSLCertVerificationError,
+        ssl.SSLError,
+        TimeoutError,
+    )
+    cause = next((cause for kind in known for cause in causes if isinstance(cause, kind)), causes[-1])
+    match cause:
+        case socket.gaierror():
+            trouble = f"{url} has no address: check the connection's Base URL (host)"
+        case ConnectionRefusedError():
+            trouble = f"nothing listens at {url}: check the connection's Base URL (host) and port"
+        case ssl.SSLCertVerificationError():
+            trouble = (
+                f"the certificate of {url} is not trusted ({cause.verify_message}): if the server is yours,"
+                " set the connection's extra.verify to the path of its CA bundle"
+            )
+        case ssl.SSLError():
+            trouble = f"TLS with {url} failed ({cause.reason}): check that it speaks https at this port"
+        case TimeoutError():
+            trouble = f"{url} did not answer within {connection.request_timeout:g} s"
+        case _:
+            trouble = f"the connection to {url} broke ({clip(f'{type(cause).__name__}: {cause}', 200)})"
+    return RoeUnavailableError(
+        f"{request.method} {request.path} got no answer: {trouble}.",
+        request_id=request_id,
+        repeatable=request.repeatable or not connected or isinstance(cause, known[:3]),
+    )
