@@ -1,0 +1,216 @@
+"""The sensor that waits for a query."""
+
+from __future__ import annotations
+
+import math
+import time
+from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow.providers.common.compat.sdk import (
+    AirflowFailException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    AirflowTaskTimeout,
+    BaseSensorOperator,
+    PokeReturnValue,
+    conf,
+)
+
+from airflow_provider_roe import exceptions
+from airflow_provider_roe.exceptions import RoeError
+from airflow_provider_roe.hooks.roe import RoeHook
+from airflow_provider_roe.triggers.roe import RoeQueryStatusTrigger
+from airflow_provider_roe.waiting import Wait
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_roe.waiting import Event
+
+#: Seconds for which a deferrable sensor polls on the worker. A deferral costs 5 to 15 s of hand-overs, longer
+#: than many a query takes.
+DEFER_AFTER = 10.0
+#: Seconds that the trigger has to tell of a time-out itself before the scheduler ends the deferral, which is
+#: what happens where no triggerer runs.
+TRIGGER_GRACE = 300.0
+
+
+class RoeQueryStatusSensor(BaseSensorOperator):
+    """
+    Waits until a query on Roe ends, and ends as it did.
+
+    Returns, as XCom, a dict of the query's ``query_id, status, error, created_at, finished_at, duration``,
+    with times in RFC 3339, the duration in seconds, and None for what Roe did not tell.
+
+    A query that failed fails the task without a retry, for the same query would not change; with
+    ``soft_fail`` or ``never_fail`` it skips it. When Roe cannot be asked for longer than the connection's
+    ``retry_window``, or refuses the request, the task fails and is retried as its ``retries`` say;
+    ``soft_fail`` does not skip then, ``never_fail`` does, and ``silent_fail`` waits on.
+
+    Roe has no call to cancel a query: when the task is killed, the waiting stops and the query goes on.
+
+    :param query_id: The query's UUID, as :meth:`RoeHook.submit_query` returns it. (templated)
+    :param roe_conn_id: The Airflow connection of type ``roe``. (templated)
+    :param organization_id: UUID of the query's organization; by default the connection's. (templated)
+    :param deferrable: Whether to wait in the triggerer, where a wait occupies no worker slot. By default as
+        ``[operators] default_deferrable`` says. It wins over ``mode``.
+    :param defer_after: Seconds to poll on the worker before deferring. By default 10, or 0 (one poll) for a
+        mapped task.
+    :param kwargs: Arguments of all sensors. ``poke_interval``, ``exponential_backoff``, ``max_wait``,
+        ``timeout`` and the fail flags mean the same in every mode. Polls start 1, 2, 4, … s apart until
+        ``poke_interval`` is reached, but for ``mode="reschedule"``.
+    """
+
+    template_fields: Sequence[str] = ("query_id", "roe_conn_id", "organization_id")
+    ui_color = "#d7e8f7"
+
+    def __init__(
+        self,
+        *,
+        query_id: str,
+        roe_conn_id: str = RoeHook.default_conn_name,
+        organization_id: str | None = None,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        defer_after: float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.query_id = query_id
+        self.roe_conn_id = roe_conn_id
+        self.organization_id = organization_id
+        self.deferrable = deferrable
+        self.defer_after = defer_after
+        if deferrable:
+            self.mode = "poke"
+        self._wait: Wait | None = None
+
+    @cached_property
+    def hook(self) -> RoeHook:
+        """The hook that polls on the worker."""
+        return RoeHook(self.roe_conn_id, organization_id=self.organization_id)
+
+    def poke(self, context: Context) -> bool | PokeReturnValue:
+        """Ask once how far the query is."""
+        if self._wait is None:
+            self._wait = self._new_wait(self._first_start(context))
+            self._seconds_on_worker = self._defer_after(context)
+        event = self._poll(self._wait)
+        return PokeReturnValue(True, self._conclude(event)) if event else False
+
+    def _poll(self, wait: Wait) -> Event | None:
+        try:
+            return wait.saw(self.hook.get_query_status(self.query_id, deadline=wait.deadline))
+        except RoeError as e:
+            return wait.failed(e)
+
+    def _get_next_poke_interval(
+        self, started_at: datetime | float, run_duration: Callable[[], float], poke_count: int
+    ) -> float:
+        # Airflow asks this when a poll has not ended the wait and it is about to sleep or to reschedule.
+        wait = self._wait
+        assert wait is not None  # noqa: S101 - there was a poll
+        if self.reschedule:
+            interval = super()._get_next_poke_interval(started_at, run_duration, poke_count)
+            return max(min(interval, wait.deadline - time.time()), 0)
+        left_on_worker = self._seconds_on_worker - run_duration()
+        if left_on_worker <= 0:
+            self._defer(wait)
+        return min(wait.next_interval(), left_on_worker)
+
+    def _defer(self, wait: Wait) -> NoReturn:
+        elapsed = time.time() - wait.started_at
+        timeout = wait.timeout - elapsed + TRIGGER_GRACE
+        if self.execution_timeout:
+            timeout = min(timeout, self.execution_timeout.total_seconds() - elapsed)
+        self.defer(
+            trigger=RoeQueryStatusTrigger(
+                roe_conn_id=self.roe_conn_id, organization_id=self.organization_id, **wait.arguments()
+            ),
+            method_name="execute_complete",
+            timeout=timedelta(seconds=max(timeout, 0)),
+        )
+
+    def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:
+        """Finish the task after the trigger's event."""
+        return self._conclude(event)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Go on after a deferral; where Airflow broke it off, look at the query before giving up."""
+        if next_method != "__fail__":
+            # Not super's, which puts a skip of its own in the place of ours, that has a reason.
+            return getattr(self, next_method)(context, **(next_kwargs or {}))
+        start = context["ti"].start_date
+        wait = self._new_wait(start.timestamp() if start else time.time())
+        limit = self.execution_timeout
+        if limit and time.time() >= wait.started_at + limit.total_seconds():
+            self._fail(AirflowTaskTimeout(f"The task's execution_timeout of {limit} is over."))
+        reason = (next_kwargs or {}).get("error", "unknown")
+        return self._conclude(
+            self._poll(wait)
+            or {
+                "kind": "error",
+                "error": RoeError.__name__,
+                "message": f"The trigger of this wait failed ({reason}): see the triggerer's log, and whether"
+                " airflow-provider-roe is installed there.",
+            }
+        )
+
+    def _conclude(self, event: Any) -> dict[str, Any]:
+        """End the task as an event says."""
+        match event:
+            case {"kind": "success", "query": {"query_id": str(), "status": str()}}:
+                return dict(event["query"])
+            case {"kind": "query_failed", "message": str(message)}:
+                self._fail(AirflowFailException(message))
+            case {"kind": "timeout", "message": str(message)}:
+                self._fail(AirflowSensorTimeout(message))
+            case {"kind": "error", "error": str(name), "message": str(message)}:
+                kind: Any = getattr(exceptions, name, None)
+                if not (isinstance(kind, type) and issubclass(kind, RoeError)):
+                    kind = RoeError
+                self._fail(kind(message))
+        self._fail(RoeError(f"The trigger sent an event that is not understood: {event!r}"))
+
+    def _fail(self, error: BaseException) -> NoReturn:
+        """Fail the task, or skip it if it is to be skipped for this."""
+        final = isinstance(error, AirflowFailException | AirflowSensorTimeout | AirflowTaskTimeout)
+        if self.never_fail or (self.soft_fail and final):
+            raise AirflowSkipException(str(error)) from error
+        raise error
+
+    def _defer_after(self, context: Context) -> float:
+        if not self.deferrable:
+            return math.inf
+        if self.defer_after is not None:
+            return self.defer_after
+        # A fan-out of a thousand must not hold the workers.
+        mapped = context["ti"].map_index not in (None, -1)
+        return 0 if mapped else DEFER_AFTER
+
+    def _new_wait(self, started_at: float) -> Wait:
+        return Wait(
+            query_id=self.query_id,
+            started_at=started_at,
+            timeout=self.timeout,
+            poke_interval=self.poke_interval,
+            exponential_backoff=self.exponential_backoff,
+            max_wait=self.max_wait.total_seconds() if self.max_wait else None,
+            silent_fail=self.silent_fail,
+            log=self.log,
+        )
+
+    def _first_start(self, context: Context) -> float:
+        """Return the Unix time at which the wait began: if rescheduled, in a process before this one."""
+        if not self.reschedule:
+            return time.time()
+        ti = context["ti"]
+        if hasattr(ti, "get_first_reschedule_date"):
+            start = ti.get_first_reschedule_date(context)
+        else:  # Airflow 2.11
+            start = ti.start_date
+        return start.timestamp() if start else time.time()

@@ -1,0 +1,133 @@
+"""A wait for a query, the same in every mode: when to poll next, what is told, and how it ends."""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_roe.api import QueryState, QueryStatus
+from airflow_provider_roe.exceptions import RoeUnavailableError
+
+if TYPE_CHECKING:
+    from airflow_provider_roe.exceptions import RoeError
+
+#: How a wait ends: a plain dict, for a trigger's event is stored as JSON. Its "kind" is one of
+#: success (with "query"), query_failed, timeout, error (with "error", the name of its class);
+#: all but success have a "message".
+Event = dict[str, Any]
+
+
+@dataclass
+class Wait:
+    """
+    A wait for one query.
+
+    :param query_id: The query.
+    :param started_at: Unix time at which the wait began, on whichever host.
+    :param timeout: Seconds after which it ends, if the query has not ended by then.
+    :param poke_interval: Seconds between two polls.
+    :param exponential_backoff: Whether the interval keeps growing beyond ``poke_interval``.
+    :param max_wait: Seconds beyond which it does not grow; None for no such bound.
+    :param silent_fail: Whether to wait on when Roe cannot be asked.
+    :param log: A logger. It is told what changes, not each poll.
+    """
+
+    query_id: Any
+    started_at: float
+    timeout: float
+    poke_interval: float
+    exponential_backoff: bool
+    max_wait: float | None
+    silent_fail: bool
+    log: Any
+
+    def __post_init__(self) -> None:
+        self._polls = 0
+        self._last: QueryStatus | None = None
+
+    def arguments(self) -> dict[str, Any]:
+        """Return what it takes to go on with this wait elsewhere, as plain values."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "log"}
+
+    @property
+    def deadline(self) -> float:
+        """Unix time at which the wait ends."""
+        return self.started_at + self.timeout
+
+    @property
+    def _elapsed(self) -> str:
+        return f"{max(time.time() - self.started_at, 0):.0f} s"
+
+    def next_interval(self) -> float:
+        """
+        Return the seconds until the next poll, which is the last one if they lead to the deadline.
+
+        They are 1, 2, 4, … until ``poke_interval`` is reached, so that a short query is not waited for long,
+        and lie up to a tenth off, so that waits which began together do not poll together.
+        """
+        interval = min(1.0, self.poke_interval) * 2.0 ** min(self._polls, 30)
+        if not self.exponential_backoff:
+            interval = min(interval, self.poke_interval)
+        elif self.max_wait is not None:
+            interval = min(interval, self.max_wait)
+        self._polls += 1
+        interval *= random.uniform(0.9, 1.1)  # noqa: S311
+        return max(min(interval, self.deadline - time.time()), 0)
+
+    def saw(self, status: QueryStatus) -> Event | None:
+        """Take note of a status; return the event that ends the wait, or None to wait on."""
+        self._tell(status)
+        self._last = status
+        if status.state is QueryState.SUCCEEDED:
+            return {"kind": "success", "query": status.as_dict()}
+        if status.state is QueryState.FAILED:
+            return {"kind": "query_failed", "message": _why_failed(status)}
+        return self.timed_out() if time.time() >= self.deadline else None
+
+    def failed(self, error: RoeError) -> Event | None:
+        """Take note that Roe could not be asked; return the event that ends the wait, or None to wait on."""
+        if time.time() >= self.deadline and (self.silent_fail or isinstance(error, RoeUnavailableError)):
+            return self.timed_out(error)
+        if self.silent_fail:
+            self.log.error("%s Waiting on, for silent_fail is set.", error)
+            return None
+        return {"kind": "error", "error": type(error).__name__, "message": str(error)}
+
+    def timed_out(self, error: RoeError | None = None) -> Event:
+        """Return the event of a wait that lasted too long."""
+        seen = f"is still {self._last.status}" if self._last else "was not seen to end"
+        message = (
+            f"Query {self.query_id} {seen} after {self._elapsed}; the sensor's timeout is {self.timeout:g} s."
+            " It goes on at Roe, which has no call to cancel it."
+        )
+        return {"kind": "timeout", "message": f"{message} Last error: {error}" if error else message}
+
+    def _tell(self, status: QueryStatus) -> None:
+        if self._last and self._last.status == status.status:
+            return
+        if self._last:
+            self.log.info(
+                "Query %s: %s -> %s after %s", self.query_id, self._last.status, status.status, self._elapsed
+            )
+        else:
+            self.log.info("Query %s is %s", self.query_id, status.status)
+        if not status.known and status.state is QueryState.RUNNING:
+            self.log.warning(
+                "Status %s is unknown; without a finishing time it is taken to run.", status.status
+            )
+        if status.error and status.state is not QueryState.FAILED:
+            self.log.warning("Roe says of status %s: %s", status.status, status.error)
+
+
+def _why_failed(status: QueryStatus) -> str:
+    duration = "" if status.duration is None else f" after {status.duration:.1f} s"
+    message = (
+        f"Query {status.query_id} ended as {status.status}{duration}: {status.error or 'Roe gave no reason'}"
+    )
+    if not status.known:
+        message += (
+            " (an unknown status; if it means success, name it in the connection's extra.success_statuses)"
+        )
+    return message
