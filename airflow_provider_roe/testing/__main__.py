@@ -1,0 +1,33 @@
+"""Runs a simulator until it is interrupted: ``python -m airflow_provider_roe.testing``."""
+
+import argparse
+import signal
+import sys
+import threading
+
+from airflow_provider_roe.testing.simulator import RoeSimulator
+
+
+def main() -> None:
+    """Run a simulator and say how to reach it."""
+    parser = argparse.ArgumentParser(
+        "python -m airflow_provider_roe.testing", description="A Roe query API to test with"
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=0, help="port to listen on (default: any free one)")
+    arguments = parser.parse_args()
+
+    interrupted = threading.Event()
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, lambda *_: interrupted.set())
+    try:
+        with RoeSimulator(arguments.host, arguments.port) as roe:
+            print(f"Roe simulator at {roe.url}, Ctrl-C ends it. Connect Airflow to it with")
+            print(f"export AIRFLOW_CONN_ROE_DEFAULT='{roe.connection_uri}'", flush=True)
+            interrupted.wait()
+    except OSError as e:
+        sys.exit(str(e))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import re
+import shlex
+import signal
+import subprocess
+import sys
+
+import pytest
+import requests
+from airflow.models.connection import Connection
+
+COMMAND = [sys.executable, "-m", "airflow_provider_roe.testing"]
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_it_serves_at_the_address_that_it_prints_until_a_signal_ends_it_well(signum):
+    with subprocess.Popen(COMMAND, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            url = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())[0]
+            _, assignment = shlex.split(process.stdout.readline())
+            name, _, uri = assignment.partition("=")
+            connection = Connection(uri=uri)
+            response = requests.post(
+                f"{url}/v1/database/query/async/",
+                params={"organization_id": connection.login},
+                json={"query": "SELECT 1"},
+                headers={"Authorization": f"Bearer {connection.password}"},
+                timeout=10,
+            )
+            assert response.status_code == 200
+            assert name == "AIRFLOW_CONN_ROE_DEFAULT"
+            assert f"{connection.host}:{connection.port}" == url
+        finally:
+            process.send_signal(signum)
+        assert process.wait(timeout=10) == 0
+        assert process.stderr.read() == ""
+
+
+def test_a_port_in_use_is_told_in_one_line(roe):
+    port = roe.url.rpartition(":")[2]
+    process = subprocess.run(
+        [*COMMAND, "--port", port], capture_output=True, text=True, timeout=10, check=False
+    )
+    assert process.returncode == 1
+    assert "address already in use" in process.stderr
+    assert "Traceback" not in process.stderr
