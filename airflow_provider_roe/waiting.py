@@ -7,11 +7,18 @@ import time
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from airflow.providers.common.compat.sdk import conf
+
 from airflow_provider_roe.api import QueryState, QueryStatus
 from airflow_provider_roe.exceptions import RoeUnavailableError
 
 if TYPE_CHECKING:
     from airflow_provider_roe.exceptions import RoeError
+
+#: Seconds that a task must stay away after it deferred or rescheduled itself. The supervisor that it left may
+#: notice its end only when the next heartbeat is due, and the scheduler of Airflow 3.3.2 takes a task that is
+#: back by then for one that crashed.
+HAND_OVER: float = conf.getfloat("workers", "min_heartbeat_interval", fallback=5.0) + 3.0
 
 #: How a wait ends: a plain dict, for a trigger's event is stored as JSON. Its "kind" is one of
 #: success (with "query"), query_failed, timeout, error (with "error", the name of its class);

@@ -22,7 +22,7 @@ from airflow_provider_roe import exceptions
 from airflow_provider_roe.exceptions import RoeError
 from airflow_provider_roe.hooks.roe import RoeHook
 from airflow_provider_roe.triggers.roe import RoeQueryStatusTrigger
-from airflow_provider_roe.waiting import Wait
+from airflow_provider_roe.waiting import HAND_OVER, Wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -63,7 +63,8 @@ class RoeQueryStatusSensor(BaseSensorOperator):
         mapped task.
     :param kwargs: Arguments of all sensors. ``poke_interval``, ``exponential_backoff``, ``max_wait``,
         ``timeout`` and the fail flags mean the same in every mode. Polls start 1, 2, 4, … s apart until
-        ``poke_interval`` is reached, but for ``mode="reschedule"``.
+        ``poke_interval`` is reached; with ``mode="reschedule"`` they are always ``poke_interval`` apart, and
+        no less than 8 s.
     """
 
     template_fields: Sequence[str] = ("query_id", "roe_conn_id", "organization_id")
@@ -116,7 +117,7 @@ class RoeQueryStatusSensor(BaseSensorOperator):
         assert wait is not None  # noqa: S101 - there was a poll
         if self.reschedule:
             interval = super()._get_next_poke_interval(started_at, run_duration, poke_count)
-            return max(min(interval, wait.deadline - time.time()), 0)
+            return max(min(interval, wait.deadline - time.time()), HAND_OVER)
         left_on_worker = self._seconds_on_worker - run_duration()
         if left_on_worker <= 0:
             self._defer(wait)

@@ -10,16 +10,13 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_roe.exceptions import RoeError
 from airflow_provider_roe.hooks.roe import RoeHook
-from airflow_provider_roe.waiting import Wait
+from airflow_provider_roe.waiting import HAND_OVER, Wait
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from airflow_provider_roe.waiting import Event
 
-#: Seconds. A trigger that fires sooner can resume the task before the worker that deferred it has exited,
-#: which the scheduler of Airflow 3.3.2 takes for a crash.
-FIRST_POLL_AFTER = 5.0
 #: Seconds over which first polls are spread, for a triggerer that starts takes up all its waits at once.
 FIRST_POLL_SPREAD = 2.0
 
@@ -93,7 +90,7 @@ class RoeQueryStatusTrigger(BaseTrigger):
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]
 
     async def _watch(self) -> Event:
-        await asyncio.sleep(FIRST_POLL_AFTER + random.uniform(0, FIRST_POLL_SPREAD))  # noqa: S311
+        await asyncio.sleep(HAND_OVER + random.uniform(0, FIRST_POLL_SPREAD))  # noqa: S311
         wait = self.wait
         async with RoeHook(self.roe_conn_id, organization_id=self.organization_id) as hook:
             while True:
