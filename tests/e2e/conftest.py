@@ -1,0 +1,46 @@
+"""One real Airflow and one simulator of Roe for all tests in this folder: starting them takes long."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_roe.testing import RoeSimulator
+from dev.local_airflow import LocalAirflow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DAGS = Path(__file__).parent / "dags"
+EXAMPLE_DAGS = Path(__file__).parents[2] / "example_dags"
+
+
+def connection(roe: RoeSimulator, **changes: Any) -> str:
+    """Return an Airflow connection to the simulator in JSON; ``changes`` go over its fields."""
+    fields = {"conn_type": "roe", "host": roe.url, "login": roe.organization_id, "password": roe.api_key}
+    return json.dumps(fields | changes)
+
+
+@pytest.fixture(scope="session")
+def roe() -> Iterator[RoeSimulator]:
+    with RoeSimulator() as roe:
+        yield roe
+
+
+@pytest.fixture(scope="session")
+def airflow(roe: RoeSimulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAirflow]:
+    folder = tmp_path_factory.mktemp("airflow")
+    dags = folder / "dags"
+    dags.mkdir()
+    for source in (DAGS, EXAMPLE_DAGS):
+        (dags / source.name).symlink_to(source)
+    env = {
+        "AIRFLOW_CONN_ROE_DEFAULT": connection(roe),
+        "AIRFLOW_CONN_ROE_IMPATIENT": connection(roe, extra={"retry_window": 2}),
+        "AIRFLOW_CONN_ROE_WRONG_KEY": connection(roe, password="not-the-key"),
+    }
+    with LocalAirflow(folder / "home", dags, env=env) as airflow:
+        yield airflow
