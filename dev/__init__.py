@@ -1,0 +1,1 @@
+"""Tools for work on the provider: not part of the package."""
