@@ -41,7 +41,8 @@ PLACEHOLDERS = {
     "login": "UUID of your organization",
     "password": "An API key of that organization",
     "host": "https://api.roe-ai.com",
-    "port": "Only if the Base URL does not name it",
+    # Airflow 3.3.2 refuses to test a stored connection that has none: its Test button then sends port 0.
+    "port": "443 (Airflow's Test button needs one here)",
 }
 
 

@@ -31,6 +31,11 @@ def roe() -> Iterator[RoeSimulator]:
 
 
 @pytest.fixture(scope="session")
+def example_dags() -> Path:
+    return EXAMPLE_DAGS
+
+
+@pytest.fixture(scope="session")
 def airflow(roe: RoeSimulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAirflow]:
     folder = tmp_path_factory.mktemp("airflow")
     dags = folder / "dags"
