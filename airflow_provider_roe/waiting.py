@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import conf
 
-from airflow_provider_roe.api import QueryState, QueryStatus
+from airflow_provider_roe.api import QueryState, QueryStatus, clip
 from airflow_provider_roe.exceptions import RoeUnavailableError
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class Wait:
         """Return the event of a wait that lasted too long."""
         seen = f"is still {self._last.status}" if self._last else "was not seen to end"
         message = (
-            f"Query {self.query_id} {seen} after {self._elapsed}; the sensor's timeout is {self.timeout:g} s."
+            f"Query {clip(str(self.query_id), 100)} {seen} after {self._elapsed}; the sensor's timeout is {self.timeout:g} s."
             " It goes on at Roe, which has no call to cancel it."
         )
         return {"kind": "timeout", "message": f"{message} Last error: {error}" if error else message}

@@ -223,7 +223,9 @@ class RoeHook(BaseHook):
         if self.connection == refused:
             raise refusal
         self._log_change()
-        self._session = None
+        if self._session:
+            self._session.close()
+            self._session = None
         return attempts()
 
     def _attempt(self, call: _Call[T]) -> T:
