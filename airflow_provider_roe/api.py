@@ -433,7 +433,7 @@ def _messages(value: Any, depth: int = 4) -> str:
             return ""
         case dict() | list() if depth == 0:
             return "…"
-        case {"message": message} | {"detail": message} | {"error": message}:
+        case dict() if message := value.get("message") or value.get("detail") or value.get("error"):
             return _messages(message, depth - 1)
         case dict():
             return "; ".join(f"{key}: {_messages(item, depth - 1)}" for key, item in value.items())

@@ -6,6 +6,7 @@ import ipaddress
 import json
 import math
 import os
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -15,6 +16,8 @@ from airflow_provider_roe.exceptions import RoeInputError
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
+
+WEEK = 7 * 24 * 60 * 60
 
 
 @dataclass(frozen=True)
@@ -92,9 +95,7 @@ class _Fields:
         return RoeInputError(f"Connection {self.conn_id!r}, field {name}: {problem}.")
 
     def api_key(self) -> str:
-        key = (self.conn.password or "").strip()
-        if key[:7].lower() == "bearer ":
-            key = key[7:].strip()
+        key = re.sub(r"^Bearer(\s+|$)", "", (self.conn.password or "").strip(), flags=re.IGNORECASE)
         if not key:
             raise self.error("password (API Key)", "it is empty; create a key in Roe and put it here")
         if not (key.isascii() and key.isprintable()) or " " in key:
@@ -133,11 +134,13 @@ class _Fields:
         try:
             url = urlsplit(host if "://" in host else f"https://{host}")
             name, url_port = url.hostname, url.port
+            (name or "").encode("idna")
         except ValueError:
             raise self.error("host (Base URL)", f"{expected}, not {found}") from None
         if (
             url.scheme not in ("http", "https")
             or not name
+            or not host.isprintable()  # urlsplit drops line breaks
             or not all(c.isalnum() or c in "-._:" for c in name)
             or url.path.strip("/")
             or url.query
@@ -163,10 +166,10 @@ class _Fields:
         value = self.extra.get(name, default)
         try:
             number = math.nan if isinstance(value, bool) else float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             number = math.nan
-        if not math.isfinite(number) or number < 0 or (above_zero and number == 0):
-            kind = "a number of seconds above 0" if above_zero else "a number of seconds, 0 or more"
+        if not 0 <= number <= WEEK or (above_zero and number == 0):
+            kind = f"a number of seconds {'above 0' if above_zero else '0 or more'} and at most {WEEK}"
             raise self.error(f"extra.{name}", f"it must be {kind}, not {api.clip(repr(value), 100)}")
         return number
 

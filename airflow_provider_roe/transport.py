@@ -26,7 +26,7 @@ from airflow_provider_roe.api import Request, Response, clip
 from airflow_provider_roe.exceptions import RoeInputError, RoeUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     import aiohttp
     import requests
@@ -48,7 +48,7 @@ def open_session(connection: RoeConnection) -> requests.Session:
 
     session = requests.Session()
     session.trust_env = False  # it would let .netrc replace our Authorization
-    session.max_redirects = 0
+    session.get_redirect_target = lambda resp: None  # type: ignore[method-assign]
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
     session.headers.update(_headers(connection))
     session.verify = _ca_bundle(connection)
@@ -153,23 +153,42 @@ class SharedSession:
             timeout=aiohttp.ClientTimeout(total=self.connection.request_timeout),
         )
 
-    async def send(self, request: Request) -> Response:
-        """Do as the blocking :func:`send` does."""
+    async def send(self, request: Request, until: float = 0.0) -> Response:
+        """
+        Do as the blocking :func:`send` does, once the service wants to be asked again.
+
+        :param until: Time of the event loop's clock at which to ask in any case.
+        """
+        while True:
+            await self.wait_turn(until)
+            async with self._slots:
+                if not self._must_hold(until):  # nobody was told otherwise while this waited for its slot
+                    return await self._send(request)
+
+    def _must_hold(self, until: float) -> bool:
+        return asyncio.get_running_loop().time() < min(self._resume_at, until)
+
+    async def wait_turn(self, until: float) -> None:
+        """Return when the service wants to be asked again, which is at once unless it said otherwise."""
+        while self._must_hold(until):
+            # Back fifty a second, and not all at once.
+            spread = random.uniform(0, max(1.0, self._users / 50))  # noqa: S311
+            turn = min(self._resume_at + spread, until)
+            await asyncio.sleep(turn - asyncio.get_running_loop().time())
+
+    async def _send(self, request: Request) -> Response:
         import aiohttp
 
         session = self._opening.result()
         request_id = str(uuid4())
         try:
-            async with (
-                self._slots,
-                session.request(
-                    request.method,
-                    _url(self.connection, request),
-                    json=request.json,
-                    headers={"X-Request-ID": request_id},
-                    allow_redirects=False,
-                ) as answer,
-            ):
+            async with session.request(
+                request.method,
+                _url(self.connection, request),
+                json=request.json,
+                headers={"X-Request-ID": request_id},
+                allow_redirects=False,
+            ) as answer:
                 body = bytearray()
                 async for chunk in answer.content.iter_any():
                     body += chunk
@@ -180,18 +199,6 @@ class SharedSession:
             raise _unavailable(self.connection, request, request_id, e, connected=False) from e
         except (aiohttp.ClientError, OSError) as e:
             raise _unavailable(self.connection, request, request_id, e) from e
-
-    async def wait_turn(self, until: float) -> None:
-        """
-        Return when the service wants to be asked again, which is at once unless it said otherwise.
-
-        :param until: Time of the event loop's clock at which to return in any case.
-        """
-        now = asyncio.get_running_loop().time()
-        if now < self._resume_at:
-            # Fifty a second, and not all at once.
-            spread = random.uniform(0, max(1.0, self._users / 50))  # noqa: S311
-            await asyncio.sleep(min(self._resume_at + spread, until) - now)
 
     def hold_back(self, retry_after: float | None) -> None:
         """
@@ -291,10 +298,7 @@ def _unavailable(
 ) -> RoeUnavailableError:
     """Tell a network error in a sentence that says what to change."""
     url = connection.base_url
-    causes: list[BaseException] = [error, *(arg for arg in error.args if isinstance(arg, Exception))]
-    # Not __context__, which may lead to whatever the caller was handling.
-    while cause := causes[-1].__cause__:
-        causes.append(cause)
+    causes = list(_causes(error))
     known = (
         socket.gaierror,
         ConnectionRefusedError,
@@ -302,8 +306,10 @@ def _unavailable(
         ssl.SSLError,
         TimeoutError,
     )
-    cause = next((cause for kind in known for cause in causes if isinstance(cause, kind)), causes[-1])
+    cause = next((cause for kind in known for cause in causes if isinstance(cause, kind)), causes[0])
     match cause:
+        case _ if type(error).__name__ in ("ProxyError", "ClientProxyConnectionError"):
+            trouble = "the proxy that HTTP_PROXY or HTTPS_PROXY names cannot be reached"
         case socket.gaierror():
             trouble = f"{url} has no address: check the connection's Base URL (host)"
         case ConnectionRefusedError():
@@ -324,3 +330,16 @@ def _unavailable(
         request_id=request_id,
         repeatable=request.repeatable or not connected or isinstance(cause, known[:3]),
     )
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """
+    Yield what led to an error, the first cause first.
+
+    Both libraries keep that in ``__cause__`` or among the arguments. Not ``__context__``, which may lead to
+    whatever the caller was handling.
+    """
+    for cause in (error.__cause__, getattr(error, "reason", None), *error.args):
+        if isinstance(cause, BaseException):
+            yield from _causes(cause)
+    yield error

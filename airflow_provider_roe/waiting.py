@@ -6,6 +6,7 @@ import random
 import time
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from airflow.providers.common.compat.sdk import conf
 
@@ -51,7 +52,10 @@ class Wait:
     log: Any
 
     def __post_init__(self) -> None:
+        if isinstance(self.query_id, UUID):
+            self.query_id = str(self.query_id)
         self._polls = 0
+        self._warned: set[str] = set()
         self._last: QueryStatus | None = None
 
     def arguments(self) -> dict[str, Any]:
@@ -106,26 +110,27 @@ class Wait:
         """Return the event of a wait that lasted too long."""
         seen = f"is still {self._last.status}" if self._last else "was not seen to end"
         message = (
-            f"Query {clip(str(self.query_id), 100)} {seen} after {self._elapsed}; the sensor's timeout is {self.timeout:g} s."
-            " It goes on at Roe, which has no call to cancel it."
+            f"Query {clip(str(self.query_id), 100)} {seen} after {self._elapsed}; the sensor's timeout is"
+            f" {self.timeout:g} s. It goes on at Roe, which has no call to cancel it."
         )
         return {"kind": "timeout", "message": f"{message} Last error: {error}" if error else message}
 
     def _tell(self, status: QueryStatus) -> None:
-        if self._last and self._last.status == status.status:
-            return
-        if self._last:
+        if not self._last:
+            self.log.info("Query %s is %s", self.query_id, status.status)
+        elif self._last.status != status.status:
             self.log.info(
                 "Query %s: %s -> %s after %s", self.query_id, self._last.status, status.status, self._elapsed
             )
-        else:
-            self.log.info("Query %s is %s", self.query_id, status.status)
         if not status.known and status.state is QueryState.RUNNING:
-            self.log.warning(
-                "Status %s is unknown; without a finishing time it is taken to run.", status.status
-            )
+            self._warn(f"Status {status.status} is unknown; without a finishing time it is taken to run.")
         if status.error and status.state is not QueryState.FAILED:
-            self.log.warning("Roe says of status %s: %s", status.status, status.error)
+            self._warn(f"Roe says of status {status.status}: {status.error}")
+
+    def _warn(self, text: str) -> None:
+        if text not in self._warned:
+            self._warned.add(text)
+            self.log.warning("%s", text)
 
 
 def _why_failed(status: QueryStatus) -> str:

@@ -263,9 +263,8 @@ class RoeHook(BaseHook):
         async with transport.SharedSession.of(connection) as shared:
             if self._entered and self._shared is not shared:
                 await self._keep(shared)
-            await shared.wait_turn(until())
             try:
-                answer = call.read(connection, request, await shared.send(request))
+                answer = call.read(connection, request, await shared.send(request, until()))
             except RoeRequestError as e:
                 e.conn_id = self.roe_conn_id
                 if e.status_code == 429 and isinstance(e, RoeUnavailableError):
