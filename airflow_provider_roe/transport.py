@@ -63,6 +63,9 @@ def send(session: requests.Session, connection: RoeConnection, request: Request)
     """
     Send a request and read the answer, whatever it says.
 
+    The connection's ``request_timeout`` bounds the whole, but for a server that sends its headers byte by
+    byte: requests has no bound for those.
+
     :raises RoeUnavailableError: There is no whole answer.
     """
     import requests
@@ -252,10 +255,14 @@ def _tls(connection: RoeConnection) -> ssl.SSLContext | bool:
     if isinstance(bundle, bool):
         return bundle
     try:
+        if os.path.isdir(bundle):  # noqa: PTH112 - the libraries take a str
+            return ssl.create_default_context(capath=bundle)
         return ssl.create_default_context(cafile=bundle)
     except OSError as e:
+        own = connection.verify is not True
+        source = "field extra.verify" if own else "REQUESTS_CA_BUNDLE or SSL_CERT_FILE"
         raise RoeInputError(
-            f"Connection {connection.conn_id!r}, field extra.verify: {bundle!r} is no CA bundle ({e})."
+            f"Connection {connection.conn_id!r}, {source}: {bundle!r} is no CA bundle ({e})."
         ) from None
 
 

@@ -189,7 +189,8 @@ class RoeHook(BaseHook):
                 return error
             case AirflowNotFoundException():
                 return RoeInputError(
-                    f"roe_conn_id: Airflow has no connection {self.roe_conn_id!r}; add one of type Roe AI."
+                    f"roe_conn_id: Airflow has no connection {self.roe_conn_id!r}, or none that it can read;"
+                    " add one of type Roe AI."
                 )
             case ValueError() | AirflowException():
                 return RoeInputError(

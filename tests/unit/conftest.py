@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_roe.testing import QueryPlan, RoeSimulator
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from airflow_provider_roe.api import QueryStatus
+    from airflow_provider_roe.hooks.roe import RoeHook
+
+
+@pytest.fixture(autouse=True)
+def _nothing_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take away what the environment may say about proxies and certificates."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    for name in ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def _simulator() -> Iterator[RoeSimulator]:
+    with RoeSimulator() as roe:
+        yield roe
+
+
+@pytest.fixture
+def roe(_simulator: RoeSimulator) -> RoeSimulator:
+    """Return a simulator as good as new, whose queries have succeeded as soon as they are submitted."""
+    roe = _simulator
+    roe.plan = QueryPlan(statuses=(), ends_as="SUCCESS")
+    roe.rotate_key("roe-Test/Key+9fWm2Qz7Lx4Tn8Vb")
+    roe.clear_faults()
+    roe.requests.clear()
+    roe.queries.clear()
+    roe.connections = 0
+    return roe
+
+
+@pytest.fixture
+def connect(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """
+    Return a function that makes an Airflow connection lead to a simulator, or to another base URL.
+
+    Its further keyword arguments are the connection's extra. Transient errors are not retried unless they
+    ask for it.
+    """
+
+    def connect(
+        server: RoeSimulator | str,
+        *,
+        conn_id: str = "roe_default",
+        api_key: str | None = None,
+        organization_id: str | None = None,
+        **extra: Any,
+    ) -> None:
+        known = isinstance(server, RoeSimulator)
+        fields = {
+            "conn_type": "roe",
+            "host": server.url if known else server,
+            "login": organization_id or (server.organization_id if known else None),
+            "password": api_key or (server.api_key if known else "a-key"),
+            "extra": {"request_timeout": 5, "retry_window": 0} | extra,
+        }
+        monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(fields))
+
+    return connect
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every attempt follow at once on the one before, unless Retry-After holds it back."""
+    from airflow_provider_roe import retry
+
+    monkeypatch.setattr(retry, "_backoff", lambda _: 0.02)
+    monkeypatch.setattr(retry.random, "random", lambda: 0.0)
+
+
+def _blocking(hook: RoeHook, query_id: Any, **kwargs: Any) -> QueryStatus:
+    return hook.get_query_status(query_id, **kwargs)
+
+
+def _async(hook: RoeHook, query_id: Any, **kwargs: Any) -> QueryStatus:
+    return asyncio.run(hook.aget_query_status(query_id, **kwargs))
+
+
+@pytest.fixture
+def asked(roe: RoeSimulator) -> Callable[[int], Awaitable[None]]:
+    """Return what waits until the simulator has had so many requests."""
+
+    async def asked(times: int) -> None:
+        async with asyncio.timeout(5):
+            while len(roe.requests) < times:  # noqa: ASYNC110 - they come in another thread
+                await asyncio.sleep(0.01)
+
+    return asked
+
+
+@pytest.fixture(params=[_blocking, _async], ids=["blocking", "async"])
+def ask(request: pytest.FixtureRequest) -> Callable[..., QueryStatus]:
+    """Return what asks a hook for a query's status: once the blocking way, once on an event loop."""
+    return request.param

@@ -1,0 +1,803 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import math
+import re
+import socket
+import ssl
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+import trustme
+from airflow import __version__ as airflow_version
+from airflow.providers.common.compat.sdk import BaseHook
+
+from airflow_provider_roe import __version__, api
+from airflow_provider_roe.exceptions import (
+    RoeAuthenticationError,
+    RoeError,
+    RoeInputError,
+    RoeNotFoundError,
+    RoeRequestError,
+    RoeUnavailableError,
+)
+from airflow_provider_roe.hooks.roe import RoeHook
+from airflow_provider_roe.testing import Fault, QueryPlan, RoeSimulator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+QUERY = "7d9c3b1e-52f4-4a8d-9e60-1b7f2c4d8a35"
+ORGANIZATION = "3f0c7a52-8d1e-4b6f-9a27-5c1b0e84d6f3"
+OTHER_ORGANIZATION = "11111111-2222-4333-8444-555555555555"
+FAILED = QueryPlan(statuses=(), ends_as="FAILURE", error="Unknown table")
+
+
+def id_of(value: Fault | str) -> str:
+    """Return what a fault does, as the id of a test."""
+    if not isinstance(value, Fault):
+        return ""
+    said = {f.name: getattr(value, f.name) for f in dataclasses.fields(Fault)}
+    usual = vars(Fault(delay=1)) | {"delay": 0}
+    return " ".join(f"{name}={text}" for name, text in said.items() if text != usual[name])[:60]
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def bundle(authority: trustme.CA, tmp_path: Path) -> str:
+    """Return the path of the certificate that the TLS server's is signed with."""
+    path = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(path))
+    return str(path)
+
+
+@pytest.fixture
+def tls_roe(authority: trustme.CA) -> Iterator[RoeSimulator]:
+    """Return a simulator that speaks https with a certificate of an authority of its own."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    with RoeSimulator(plan=QueryPlan(statuses=(), ends_as="SUCCESS"), ssl_context=context) as roe:
+        yield roe
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Callable[[socket.socket], None]], str]]:
+    """Return a function that starts a server which treats each connection as told, and returns its URL."""
+    listeners = []
+
+    def serve(treat: Callable[[socket.socket], None]) -> str:
+        listener = socket.create_server(("127.0.0.1", 0))
+        listeners.append(listener)
+
+        def accept() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                threading.Thread(target=treat_one, args=(connection,), daemon=True).start()
+
+        def treat_one(connection: socket.socket) -> None:
+            with connection:
+                connection.recv(65536)
+                with contextlib.suppress(OSError):
+                    treat(connection)
+
+        threading.Thread(target=accept, daemon=True).start()
+        return f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+    yield serve
+    for listener in listeners:
+        listener.close()
+
+
+@pytest.fixture
+def nobody() -> str:
+    """Return the URL of a port at which nothing listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+class TestCalls:
+    def test_a_query_is_submitted_seen_to_succeed_and_its_rows_fetched(self, roe, connect, ask):
+        connect(roe)
+        hook = RoeHook()
+        submitted = hook.submit_query("SELECT 1 AS one; SELECT 'a' AS letter, 2 AS two")
+        status = ask(hook, submitted.query_id)
+        result = hook.get_query_result(submitted.query_id)
+        assert submitted == api.SubmittedQuery(
+            submitted.query_id, roe.queries[submitted.query_id].worksheet_id, "SUCCESS"
+        )
+        assert (status.query_id, status.status) == (submitted.query_id, "SUCCESS")
+        assert status.state is api.QueryState.SUCCEEDED
+        assert [(s.column_names, s.rows) for s in result.results] == [
+            (("one",), (("1",),)),
+            (("letter", "two"), (("a", "2"),)),
+        ]
+
+    def test_a_query_that_failed_is_no_error_of_the_hook(self, roe, connect, ask):
+        connect(roe)
+        status = ask(RoeHook(), roe.submit("SELECT 1", FAILED))
+        assert (status.state, status.error) == (api.QueryState.FAILED, "Unknown table")
+
+    def test_a_query_that_runs_is_one(self, roe, connect, ask):
+        connect(roe)
+        query = roe.submit("SELECT 1", QueryPlan(statuses=[("STARTED", math.inf)]))
+        assert ask(RoeHook(), query).state is api.QueryState.RUNNING
+
+    def test_statuses_that_the_connection_names_count(self, roe, connect, ask):
+        connect(roe, success_statuses=["DONE"], failure_statuses=["LOST"])
+        for word, state in (("Done", api.QueryState.SUCCEEDED), ("LOST", api.QueryState.FAILED)):
+            query = roe.submit("SELECT 1", QueryPlan(statuses=(), ends_as=word))
+            assert ask(RoeHook(), query).state is state
+
+    def test_the_connection_s_organization_is_asked_for(self, roe, connect, ask):
+        connect(roe)
+        ask(RoeHook(), roe.submit("SELECT 1"))
+        assert roe.requests[-1].query == {"organization_id": roe.organization_id}
+
+    def test_an_organization_of_the_task_s_takes_its_place(self, roe, connect, ask):
+        connect(roe, organization_id=OTHER_ORGANIZATION)
+        ask(RoeHook(organization_id=roe.organization_id.upper()), roe.submit("SELECT 1"))
+        assert roe.requests[-1].query == {"organization_id": roe.organization_id}
+
+    def test_a_query_can_run_in_a_worksheet(self, roe, connect):
+        connect(roe)
+        submitted = RoeHook().submit_query("SELECT 1", worksheet_id=QUERY.upper(), use_admin=True)
+        assert submitted.worksheet_id == QUERY
+        assert json.loads(roe.requests[-1].body) == {
+            "query": "SELECT 1",
+            "use_admin": True,
+            "worksheet_id": QUERY,
+        }
+
+    @pytest.mark.parametrize(
+        "query_id", ["", None, "None", "../..", [QUERY], f"{{{QUERY}}}", QUERY[:-1]], ids=repr
+    )
+    def test_a_query_id_that_is_none_fails_before_any_request(self, roe, connect, ask, query_id):
+        connect(roe)
+        with pytest.raises(RoeInputError, match="query_id must be a UUID"):
+            ask(RoeHook(), query_id)
+        with pytest.raises(RoeInputError, match="query_id must be a UUID"):
+            RoeHook().get_query_result(query_id)
+        assert roe.requests == []
+
+    @pytest.mark.parametrize("organization_id", ["", "acme", "../x", 7], ids=repr)
+    def test_an_organization_id_that_is_none_fails_before_any_request(
+        self, roe, connect, ask, organization_id
+    ):
+        connect(roe)
+        with pytest.raises(RoeInputError, match="organization_id must be a UUID"):
+            ask(RoeHook(organization_id=organization_id), QUERY)
+        assert roe.requests == []
+
+
+class TestRequests:
+    def test_several_calls_use_one_tcp_connection(self, roe, connect):
+        connect(roe)
+        hook = RoeHook()
+        query = hook.submit_query("SELECT 1").query_id
+        hook.get_query_status(query)
+        hook.get_query_result(query)
+        assert (len(roe.requests), roe.connections) == (3, 1)
+        assert hook.get_conn() is hook.get_conn()
+
+    async def test_several_async_calls_within_the_hook_use_one_tcp_connection(self, roe, connect):
+        connect(roe)
+        query = roe.submit("SELECT 1")
+        async with RoeHook() as hook:
+            for _ in range(3):
+                await hook.aget_query_status(query)
+        assert (len(roe.requests), roe.connections) == (3, 1)
+
+    @pytest.mark.usefixtures("impatient")
+    def test_an_error_does_not_cost_the_tcp_connection(self, roe, connect):
+        connect(roe, retry_window=30)
+        roe.add_fault(Fault(status_code=503, times=1))
+        hook, query = RoeHook(), roe.submit("SELECT 1")
+        hook.get_query_status(query)
+        assert (len(roe.requests), roe.connections) == (2, 1)
+
+    def test_each_says_who_sends_it_and_for_whom(self, roe, connect, ask):
+        connect(roe)
+        ask(RoeHook(), roe.submit("SELECT 1"))
+        headers = roe.requests[-1].headers
+        assert headers["Authorization"] == f"Bearer {roe.api_key}"
+        assert headers["Accept"] == "application/json"
+        assert re.fullmatch(
+            rf"airflow-provider-roe/{re.escape(__version__)}"
+            rf" apache-airflow/{re.escape(airflow_version)} python/3\.\d+",
+            headers["User-Agent"],
+        )
+
+    @pytest.mark.usefixtures("impatient")
+    def test_each_attempt_has_an_id_of_its_own_and_the_error_names_the_last(self, roe, connect, ask):
+        connect(roe, retry_window=30)
+        roe.add_fault(Fault(status_code=500, times=1))
+        with pytest.raises(RoeNotFoundError) as e:
+            ask(RoeHook(), QUERY)
+        ids = [request.headers["X-Request-ID"] for request in roe.requests]
+        assert len(ids) == len(set(ids)) == 2
+        assert e.value.request_id == ids[-1]
+        assert f"Request id: {ids[-1]}." in str(e.value)
+
+    def test_both_transports_send_the_same(self, roe, connect):
+        connect(roe)
+        hook, query = RoeHook(), roe.submit("SELECT 1")
+        hook.get_query_status(query)
+        asyncio.run(hook.aget_query_status(query))
+        first, second = roe.requests
+        assert (first.method, first.path, first.query, first.body) == (
+            second.method,
+            second.path,
+            second.query,
+            second.body,
+        )
+        for name in ("Authorization", "Accept", "User-Agent"):
+            assert first.headers[name] == second.headers[name]
+
+    @pytest.mark.usefixtures("impatient")
+    def test_no_cookie_is_kept(self, roe, connect):
+        connect(roe, retry_window=30)
+        hook, query = RoeHook(), roe.submit("SELECT 1")
+
+        async def twice() -> None:
+            async with hook:
+                for _ in range(2):
+                    await hook.aget_query_status(query)
+
+        for calls in (lambda: [hook.get_query_status(query) for _ in range(2)], lambda: asyncio.run(twice())):
+            roe.add_fault(Fault(status_code=500, headers={"Set-Cookie": "session=x; Path=/"}, times=1))
+            calls()
+        assert len(roe.requests) == 6
+        assert not any("Cookie" in request.headers for request in roe.requests)
+
+    def test_a_netrc_file_does_not_replace_the_key(self, roe, connect, ask, tmp_path, monkeypatch):
+        netrc = tmp_path / "netrc"
+        netrc.write_text("machine 127.0.0.1 login someone password else\n")
+        monkeypatch.setenv("NETRC", str(netrc))
+        connect(roe)
+        assert ask(RoeHook(), roe.submit("SELECT 1")).status == "SUCCESS"
+
+    def test_an_answer_may_be_compressed(self, roe, connect, ask):
+        connect(roe)
+        roe.add_fault(Fault(gzip=True))
+        assert ask(RoeHook(), roe.submit("SELECT 1")).status == "SUCCESS"
+
+    @pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+    def test_the_usual_variables_name_the_proxy(self, roe, connect, ask, monkeypatch, name):
+        monkeypatch.setenv(name, roe.url)
+        connect(
+            "http://roe.invalid", api_key=roe.api_key, organization_id=roe.organization_id, allow_http=True
+        )
+        assert ask(RoeHook(), roe.submit("SELECT 1")).status == "SUCCESS"
+        assert roe.requests[-1].headers["Host"] == "roe.invalid"
+
+    def test_no_proxy_exempts_a_host(self, roe, connect, ask, monkeypatch, nobody):
+        monkeypatch.setenv("HTTP_PROXY", nobody)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        connect(roe)
+        assert ask(RoeHook(), roe.submit("SELECT 1")).status == "SUCCESS"
+
+    @pytest.mark.usefixtures("impatient")
+    @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
+    def test_a_redirect_is_refused_and_the_key_does_not_travel(self, roe, connect, ask, code):
+        connect(roe, retry_window=1)
+        with RoeSimulator() as elsewhere:
+            roe.add_fault(Fault(status_code=code, headers={"Location": f"{elsewhere.url}/v1/"}))
+            with pytest.raises(RoeRequestError, match="Redirects are not followed") as e:
+                ask(RoeHook(), QUERY)
+            assert (e.value.status_code, len(roe.requests), elsewhere.requests) == (code, 1, [])
+
+
+class TestRefusals:
+    def test_a_query_that_roe_does_not_know(self, roe, connect, ask):
+        connect(roe, retry_window=60)
+        with pytest.raises(RoeNotFoundError, match=r"404: Query not found\. Roe knows no such query") as e:
+            ask(RoeHook(), QUERY)
+        assert "Connection: roe_default." in str(e.value)
+        assert len(roe.requests) == 1
+
+    def test_an_organization_that_the_key_has_no_access_to(self, roe, connect, ask):
+        connect(roe, organization_id=OTHER_ORGANIZATION, retry_window=60)
+        with pytest.raises(RoeRequestError, match=r"403: You do not have permission.*\(login\)"):
+            ask(RoeHook(), roe.submit("SELECT 1"))
+        assert len(roe.requests) == 1
+
+    @pytest.mark.parametrize(("code", "words"), [(400, "was answered with 400"), (402, "out of credits")])
+    def test_another_refusal_is_not_repeated(self, roe, connect, ask, code, words):
+        connect(roe, retry_window=60)
+        roe.add_fault(Fault(status_code=code))
+        with pytest.raises(RoeRequestError, match=words):
+            ask(RoeHook(), QUERY)
+        assert len(roe.requests) == 1
+
+    def test_sql_that_roe_refuses(self, roe, connect):
+        connect(roe, retry_window=60)
+        roe.add_fault(Fault(call="submit", status_code=400, body={"query": ["This field may not be blank."]}))
+        with pytest.raises(RoeRequestError, match=r"400: query: This field may not be blank\."):
+            RoeHook().submit_query("SELECT 1")
+
+    @pytest.mark.parametrize("code", [400, 401, 403, 500, 200])
+    def test_a_server_that_echoes_the_key_does_not_make_us_print_it(self, roe, connect, ask, code, caplog):
+        connect(roe)
+        roe.add_fault(
+            Fault(
+                status_code=code,
+                body={"detail": f"Bearer {roe.api_key} was seen", "headers": [roe.api_key] * 9},
+            )
+        )
+        with pytest.raises(RoeRequestError, match=r"Bearer \*\*\*") as e:
+            ask(RoeHook(), QUERY)
+        cause: BaseException | None = e.value
+        while cause:
+            assert roe.api_key not in f"{cause!r} {cause}"
+            cause = cause.__cause__ or cause.__context__
+        assert roe.api_key not in caplog.text
+
+
+def http_answer(body: bytes, *headers: str, code: str = "200 OK") -> bytes:
+    head = "\r\n".join([f"HTTP/1.1 {code}", "Content-Type: application/json", *headers, "", ""])
+    return head.encode() + body
+
+
+def drip(connection: socket.socket, data: bytes) -> None:
+    for i in range(len(data)):
+        connection.sendall(data[i : i + 1])
+        time.sleep(0.05)
+
+
+STATUS_BODY = json.dumps({"worksheet_query_id": QUERY, "status": "SUCCESS"}).encode()
+WHOLE = http_answer(STATUS_BODY, f"Content-Length: {len(STATUS_BODY)}")
+
+NO_ANSWER = [
+    (Fault(reset="before"), "broke|reset"),
+    (Fault(reset="body"), "broke|reset"),
+    (Fault(truncate=True), "broke"),
+    (Fault(hang=True), "did not answer within 0.5 s"),
+    (Fault(drip=0.05), "did not answer within 0.5 s"),
+    (Fault(oversize=2**20 + 1), "not within 1,048,576 bytes"),
+    (Fault(oversize=2**24, gzip=True), "not within 1,048,576 bytes"),
+    (Fault(status_code=200, body="<html>Log in</html>"), "not JSON; it starts with '<html>Log in"),
+    (Fault(status_code=200, body={"status": "SUCCESS"}), "not the status of this query"),
+    (Fault(status_code=200, body=b""), "not JSON"),
+    (Fault(status_code=429), "429: Request was throttled"),
+    (Fault(status_code=500, body="<h1>Server Error</h1>"), "500: <h1>Server Error</h1>"),
+    (Fault(status_code=502, body=b""), "was answered with 502"),
+    (Fault(status_code=503, retry_after=0), "was answered with 503"),
+    (Fault(status_code=503, retry_after=datetime(2020, 1, 1, tzinfo=UTC)), "was answered with 503"),
+    (Fault(status_code=504), "was answered with 504"),
+]
+
+
+class TestTrouble:
+    @pytest.mark.parametrize(("fault", "words"), NO_ANSWER, ids=id_of)
+    def test_it_is_told_in_a_sentence(self, roe, connect, ask, fault, words):
+        connect(roe, request_timeout=0.5)
+        roe.add_fault(fault)
+        began = time.monotonic()
+        with pytest.raises(RoeUnavailableError, match=words) as e:
+            ask(RoeHook(), roe.submit("SELECT 1"))
+        assert time.monotonic() - began < 2
+        assert "Connection: roe_default." in str(e.value)
+        # aiohttp repeats a GET once by itself when the connection breaks before the answer.
+        assert {request.headers["X-Request-ID"] for request in roe.requests} == {e.value.request_id}
+        assert e.value.repeatable
+
+    @pytest.mark.usefixtures("impatient")
+    @pytest.mark.parametrize(
+        "fault", [fault for fault, _ in NO_ANSWER if not (fault.hang or fault.drip)], ids=id_of
+    )
+    def test_a_status_is_asked_for_again(self, roe, connect, ask, fault):
+        connect(roe, retry_window=30)
+        roe.add_fault(Fault(**{**vars(fault), "times": 1}))
+        assert ask(RoeHook(), roe.submit("SELECT 1")).status == "SUCCESS"
+        assert len(roe.requests) == 2
+
+    @pytest.mark.usefixtures("impatient")
+    def test_a_time_out_is_followed_by_another_attempt(self, roe, connect, ask):
+        connect(roe, request_timeout=0.2, retry_window=30)
+        roe.add_fault(Fault(hang=True, times=1))
+        assert ask(RoeHook(), roe.submit("SELECT 1")).status == "SUCCESS"
+
+    def test_an_answer_just_within_the_bound_is_read(self, roe, connect, ask):
+        connect(roe)
+        roe.add_fault(Fault(oversize=2**20))
+        assert ask(RoeHook(), roe.submit("SELECT 1")).status == "SUCCESS"
+
+    def test_an_answer_that_is_late_but_in_time_is_read(self, roe, connect, ask):
+        connect(roe, request_timeout=2)
+        roe.add_fault(Fault(delay=0.3))
+        assert ask(RoeHook(), roe.submit("SELECT 1")).status == "SUCCESS"
+
+    @pytest.mark.parametrize(
+        "retry_after", [7, datetime.now(UTC) + timedelta(seconds=3600)], ids=["seconds", "date"]
+    )
+    def test_both_forms_of_retry_after_are_found(self, roe, connect, ask, retry_after):
+        connect(roe)
+        roe.add_fault(Fault(status_code=503, retry_after=retry_after))
+        with pytest.raises(RoeUnavailableError) as e:
+            ask(RoeHook(), QUERY)
+        assert e.value.retry_after == pytest.approx(7 if retry_after == 7 else 3600, abs=300)
+
+    @pytest.mark.parametrize(
+        "retry_after", [3600, datetime.now(UTC) + timedelta(hours=1)], ids=["seconds", "date"]
+    )
+    def test_a_retry_after_beyond_the_window_is_capped_by_it(self, roe, connect, ask, retry_after):
+        connect(roe, retry_window=0.5)
+        roe.add_fault(Fault(status_code=429, retry_after=retry_after))
+        began = time.monotonic()
+        with pytest.raises(RoeUnavailableError, match="Gave up after 2 attempts in"):
+            ask(RoeHook(), QUERY)
+        assert time.monotonic() - began < 3
+
+    @pytest.mark.parametrize("left", [-100, 0, 0.6])
+    def test_a_deadline_bounds_retrying(self, roe, connect, ask, left):
+        connect(roe, retry_window=300)
+        roe.add_fault(Fault(status_code=503))
+        began = time.monotonic()
+        with pytest.raises(RoeUnavailableError):
+            ask(RoeHook(), QUERY, deadline=time.time() + left)
+        assert max(left, 0) <= time.monotonic() - began < 2
+        assert len(roe.requests) == (2 if left > 0 else 1)
+
+    async def test_in_a_triggerer_a_slow_answer_is_bounded_from_its_first_byte_on(self, connect, serve):
+        connect(serve(lambda connection: drip(connection, WHOLE)), request_timeout=0.5)
+        began = time.monotonic()
+        with pytest.raises(RoeUnavailableError, match=r"did not answer within 0\.5 s"):
+            await RoeHook().aget_query_status(QUERY)
+        assert time.monotonic() - began < 2
+
+    @pytest.mark.parametrize(
+        "data",
+        [
+            b"",
+            b"SSH-2.0-OpenSSH_9.6\r\n",
+            b"HTTP/1.1 200 OK\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\n" + b"X: " + b"x" * 100_000 + b"\r\n\r\n",
+            http_answer(b"5\r\nhello", "Transfer-Encoding: chunked"),
+            http_answer(b"zz\r\nhello\r\n", "Transfer-Encoding: chunked"),
+            http_answer(b"not gzip", "Content-Encoding: gzip", "Content-Length: 8"),
+            http_answer(STATUS_BODY, f"Content-Length: {len(STATUS_BODY) + 1}"),
+        ],
+        ids=[
+            "nothing",
+            "another protocol",
+            "half a head",
+            "bad length",
+            "huge header",
+            "half a chunk",
+            "bad chunk",
+            "bad gzip",
+            "short",
+        ],
+    )
+    def test_whatever_the_server_sends_is_an_error_of_ours(self, connect, ask, serve, data):
+        connect(serve(lambda connection: connection.sendall(data)), request_timeout=1)
+        with pytest.raises(RoeUnavailableError, match=r"got no answer|is not JSON"):
+            ask(RoeHook(), QUERY)
+
+    def test_a_chunked_answer_is_read(self, connect, ask, serve):
+        half = len(STATUS_BODY) // 2
+        chunks = b"".join(
+            b"%x\r\n%b\r\n" % (len(part), part) for part in (STATUS_BODY[:half], STATUS_BODY[half:])
+        )
+        answer = http_answer(chunks + b"0\r\n\r\n", "Transfer-Encoding: chunked", "Connection: close")
+        connect(serve(lambda connection: connection.sendall(answer)))
+        assert ask(RoeHook(), QUERY).status == "SUCCESS"
+
+    def test_nothing_listens(self, connect, ask, nobody):
+        connect(nobody)
+        with pytest.raises(
+            RoeUnavailableError, match=r"nothing listens at http://127.*Base URL \(host\) and port"
+        ):
+            ask(RoeHook(), QUERY)
+
+    def test_the_host_has_no_address(self, connect, ask):
+        connect("https://nonexistent.invalid")
+        with pytest.raises(
+            RoeUnavailableError, match=r"nonexistent\.invalid has no address.*Base URL \(host\)"
+        ):
+            ask(RoeHook(), QUERY)
+
+    def test_the_proxy_is_named_where_it_is_the_one_that_does_not_listen(
+        self, connect, ask, monkeypatch, nobody
+    ):
+        monkeypatch.setenv("HTTP_PROXY", nobody)
+        connect("http://roe.invalid", allow_http=True)
+        with pytest.raises(RoeUnavailableError, match="proxy"):
+            ask(RoeHook(), QUERY)
+
+    def test_a_password_of_the_proxy_is_not_printed(self, connect, ask, monkeypatch, nobody):
+        monkeypatch.setenv("HTTP_PROXY", nobody.replace("://", "://me:pr0xyS3cret@"))
+        connect("http://roe.invalid", allow_http=True)
+        with pytest.raises(RoeUnavailableError) as e:
+            ask(RoeHook(), QUERY)
+        assert "pr0xyS3cret" not in str(e.value)
+
+    @pytest.mark.usefixtures("impatient")
+    def test_an_outage_shorter_than_the_window_is_waited_out(self, roe, connect, ask):
+        connect(roe, retry_window=30)
+        query = roe.submit("SELECT 1")
+        roe.stop()
+        timer = threading.Timer(0.4, roe.start)
+        timer.start()
+        try:
+            assert ask(RoeHook(), query).status == "SUCCESS"
+        finally:
+            timer.join()
+
+
+class TestSubmittingOnce:
+    @pytest.mark.parametrize(
+        "fault",
+        [
+            Fault(reset="before", executed=True),
+            Fault(reset="body"),
+            Fault(truncate=True),
+            Fault(hang=True, executed=True),
+            Fault(drip=0.05),
+            Fault(status_code=500, executed=True),
+            Fault(status_code=502),
+            Fault(status_code=503),
+            Fault(status_code=504),
+            Fault(status_code=200, body="<html>Log in</html>"),
+            Fault(oversize=2**20 + 1),
+        ],
+        ids=id_of,
+    )
+    def test_it_is_not_sent_again_where_the_server_may_have_acted(self, roe, connect, fault):
+        connect(roe, request_timeout=0.3, retry_window=30)
+        roe.add_fault(fault)
+        with pytest.raises(RoeUnavailableError) as e:
+            RoeHook().submit_query("SELECT 1")
+        assert (len(roe.requests), e.value.repeatable) == (1, False)
+
+    @pytest.mark.usefixtures("impatient")
+    @pytest.mark.parametrize(
+        "fault",
+        [Fault(status_code=429, times=1), Fault(status_code=503, retry_after=0, times=1)],
+        ids=["429", "503 with Retry-After"],
+    )
+    def test_it_is_sent_again_where_the_server_says_that_it_did_nothing(self, roe, connect, fault):
+        connect(roe, retry_window=30)
+        roe.add_fault(fault)
+        submitted = RoeHook().submit_query("SELECT 1")
+        assert list(roe.queries) == [submitted.query_id]
+        assert len(roe.requests) == 2
+
+    @pytest.mark.usefixtures("impatient")
+    def test_it_is_sent_again_where_no_connection_came_about(self, roe, connect):
+        connect(roe, retry_window=30)
+        roe.stop()
+        timer = threading.Timer(0.4, roe.start)
+        timer.start()
+        try:
+            RoeHook().submit_query("SELECT 1")
+        finally:
+            timer.join()
+        assert len(roe.queries) == 1
+
+
+class TestTls:
+    def test_a_certificate_that_nobody_vouches_for_is_refused(self, tls_roe, connect, ask):
+        connect(tls_roe)
+        with pytest.raises(
+            RoeUnavailableError, match=r"the certificate of https://127.* is not trusted.*extra\.verify"
+        ):
+            ask(RoeHook(), QUERY)
+        assert tls_roe.requests == []
+
+    def test_it_is_accepted_with_the_authority_s_certificate(self, tls_roe, connect, ask, bundle):
+        connect(tls_roe, verify=bundle)
+        assert ask(RoeHook(), tls_roe.submit("SELECT 1")).status == "SUCCESS"
+
+    def test_it_is_accepted_unverified(self, tls_roe, connect, ask):
+        connect(tls_roe, verify=False)
+        assert ask(RoeHook(), tls_roe.submit("SELECT 1")).status == "SUCCESS"
+
+    @pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"])
+    def test_the_usual_variables_name_a_bundle(self, tls_roe, connect, ask, bundle, monkeypatch, name):
+        monkeypatch.setenv(name, bundle)
+        connect(tls_roe)
+        assert ask(RoeHook(), tls_roe.submit("SELECT 1")).status == "SUCCESS"
+
+    def test_a_variable_does_not_override_the_connection(self, tls_roe, connect, ask, bundle, monkeypatch):
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/no/such/bundle.pem")
+        connect(tls_roe, verify=bundle)
+        assert ask(RoeHook(), tls_roe.submit("SELECT 1")).status == "SUCCESS"
+
+    def test_a_certificate_for_another_host_is_refused(self, tls_roe, connect, ask, bundle):
+        connect(tls_roe.url.replace("127.0.0.1", "localhost"), verify=bundle)
+        with pytest.raises(RoeUnavailableError, match=r"is not trusted.*extra\.verify"):
+            ask(RoeHook(), QUERY)
+
+    def test_a_file_that_is_no_bundle_is_named(self, tls_roe, connect, ask, tmp_path):
+        path = tmp_path / "empty.pem"
+        path.write_text("not a certificate")
+        connect(tls_roe, verify=str(path))
+        with pytest.raises(
+            RoeInputError, match=r"'roe_default', field extra\.verify: .*empty\.pem' is no CA bundle"
+        ):
+            ask(RoeHook(), QUERY)
+
+    def test_a_server_that_does_not_speak_it_is_told_in_a_sentence(self, roe, connect, ask):
+        connect(roe.url.replace("http:", "https:"))
+        with pytest.raises(RoeUnavailableError, match=r"TLS with https://127.*https at this port|broke"):
+            ask(RoeHook(), QUERY)
+
+    def test_plain_http_to_another_host_is_refused_before_any_request(self, connect, ask):
+        connect("http://roe.invalid")
+        with pytest.raises(RoeInputError, match="plain http would show the API key"):
+            ask(RoeHook(), QUERY)
+
+
+class TestRotatedKey:
+    def test_the_connection_is_read_again(self, roe, connect, ask):
+        connect(roe)
+        hook, query = RoeHook(), roe.submit("SELECT 1")
+        ask(hook, query)
+        roe.rotate_key("the-new-key")
+        connect(roe)
+        assert ask(hook, query).status == "SUCCESS"
+        assert [request.status_code for request in roe.requests] == [200, 401, 200]
+
+    def test_a_key_that_stays_refused_is_not_sent_again(self, roe, connect, ask):
+        connect(roe, api_key="not-the-key", retry_window=60)
+        with pytest.raises(RoeAuthenticationError, match=r"401: Invalid API key\..*API Key \(password\)"):
+            ask(RoeHook(), QUERY)
+        assert len(roe.requests) == 1
+
+    def test_a_new_key_that_is_refused_too_is_the_end(self, roe, connect, ask):
+        connect(roe, retry_window=60)
+        hook, query = RoeHook(), roe.submit("SELECT 1")
+        ask(hook, query)
+        roe.revoke_key()
+        connect(roe, api_key="another-wrong-key", retry_window=60)
+        with pytest.raises(RoeAuthenticationError):
+            ask(hook, query)
+        assert [request.status_code for request in roe.requests] == [200, 401, 401]
+
+    def test_a_connection_that_is_gone_is_told(self, roe, connect, ask, monkeypatch):
+        connect(roe)
+        hook = RoeHook()
+        ask(hook, roe.submit("SELECT 1"))
+        roe.revoke_key()
+        monkeypatch.delenv("AIRFLOW_CONN_ROE_DEFAULT")
+        with pytest.raises(RoeInputError, match="roe_default"):
+            ask(hook, QUERY)
+
+    def test_it_is_looked_up_once_for_many_calls(self, roe, connect, ask, monkeypatch):
+        connect(roe)
+        looked_up = []
+        get_connection = BaseHook.get_connection
+        monkeypatch.setattr(
+            RoeHook,
+            "get_connection",
+            classmethod(lambda _, conn_id: looked_up.append(conn_id) or get_connection(conn_id)),
+        )
+        hook = RoeHook()
+        hook.get_query_status(roe.submit("SELECT 1"))
+        ask(hook, roe.submit("SELECT 1"))
+        assert looked_up == ["roe_default"]
+
+
+class TestUnusableConnections:
+    def test_one_that_airflow_does_not_have_is_named(self, ask):
+        with pytest.raises(RoeInputError, match="Airflow has no connection 'roe_nowhere'"):
+            ask(RoeHook("roe_nowhere"), QUERY)
+
+    @pytest.mark.parametrize(
+        "uri",
+        [
+            "roe://:s3cretKey@roe.test:port",
+            "roe://:s3cretKey@[roe.test",
+            "roe://org:s3cretKey/with/slashes@roe.test",
+            "roe://org:s3cretKey@roe.test:99999",
+            '{"conn_type": "roe", "password": "s3cretKey"',
+            '{"conn_type": "roe", "password": "s3cretKey", "port": "x"}',
+            '{"conn_type": "roe", "password": "s3cretKey", "extra": "no json"}',
+            '{"conn_type": "roe", "password": "s3cretKey with spaces"}',
+        ],
+    )
+    def test_one_that_is_malformed_is_named_and_the_key_is_not_printed(self, ask, monkeypatch, uri):
+        monkeypatch.setenv("AIRFLOW_CONN_ROE_BAD", uri)
+        with pytest.raises(RoeError, match="roe_bad") as e:
+            ask(RoeHook("roe_bad"), QUERY)
+        cause: BaseException | None = e.value
+        while cause:
+            assert "s3cretKey" not in f"{cause!r} {cause}"
+            cause = cause.__cause__
+
+    @pytest.mark.parametrize("host", ["x" * 64 + ".example", "a..b", "1.2.3.4.5"])
+    def test_a_host_that_cannot_be_one_is_an_error_of_ours(self, connect, ask, host):
+        connect(f"https://{host}")
+        with pytest.raises(RoeError, match="roe_default"):
+            ask(RoeHook(), QUERY)
+
+    @pytest.mark.parametrize("seconds", [1, 86400, 1e9, 1e10])
+    def test_a_request_timeout_is_refused_or_can_be_used(self, roe, connect, ask, seconds):
+        connect(roe, request_timeout=seconds)
+        with contextlib.suppress(RoeInputError):
+            assert ask(RoeHook(), roe.submit("SELECT 1")).status == "SUCCESS"
+
+
+class TestTestButton:
+    @pytest.fixture
+    def outcome(self) -> Callable[[], tuple[bool, str]]:
+        return lambda: RoeHook().test_connection()
+
+    def test_key_and_organization_are_accepted(self, roe, connect, outcome):
+        connect(roe)
+        assert outcome() == (True, f"{roe.url} accepts the API key for organization {roe.organization_id}.")
+        assert roe.requests[0].path.endswith("/00000000-0000-0000-0000-000000000000/status/")
+
+    def test_no_organization_is_set(self, roe, connect, outcome):
+        connect(roe.url, api_key=roe.api_key)
+        assert outcome() == (True, f"{roe.url} accepts the API key; no organization is set.")
+
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            (
+                {"api_key": "not-the-key"},
+                r"401: Invalid API key\..*check the connection's API Key \(password\)",
+            ),
+            (
+                {"organization_id": OTHER_ORGANIZATION},
+                r"403: .*check the connection's Organization ID \(login\)",
+            ),
+            ({"api_key": "two words"}, r"field password \(API Key\)"),
+            ({"organization_id": "acme"}, r"login \(Organization ID\) must be a UUID"),
+        ],
+        ids=["wrong key", "wrong organization", "malformed key", "malformed organization"],
+    )
+    def test_what_is_not_accepted_is_told_in_a_sentence(self, roe, connect, outcome, arguments, words):
+        connect(roe, **arguments)
+        works, sentence = outcome()
+        assert not works
+        assert re.search(words, sentence)
+
+    def test_a_server_that_is_not_roe(self, serve, connect, outcome):
+        page = http_answer(b"<html>Not Found</html>", "Content-Length: 22", code="404 Not Found")
+        connect(serve(lambda connection: connection.sendall(page)))
+        works, sentence = outcome()
+        assert not works
+        assert "This is not Roe's query API: check the connection's Base URL (host)" in sentence
+
+    def test_nothing_listens(self, connect, outcome, nobody):
+        connect(nobody)
+        works, sentence = outcome()
+        assert not works
+        assert f"nothing listens at {nobody}: check the connection's Base URL (host) and port" in sentence
+
+    def test_the_certificate_is_not_trusted(self, tls_roe, connect, outcome):
+        connect(tls_roe)
+        works, sentence = outcome()
+        assert not works
+        assert "set the connection's extra.verify to the path of its CA bundle" in sentence
+
+    def test_airflow_has_no_such_connection(self, outcome, monkeypatch):
+        monkeypatch.delenv("AIRFLOW_CONN_ROE_DEFAULT", raising=False)
+        works, sentence = outcome()
+        assert not works
+        assert "Airflow has no connection 'roe_default'" in sentence
+
+    def test_it_asks_once_however_long_the_window(self, roe, connect, outcome):
+        connect(roe, retry_window=300)
+        roe.add_fault(Fault(status_code=503))
+        began = time.monotonic()
+        assert not outcome()[0]
+        assert time.monotonic() - began < 1

@@ -1,0 +1,731 @@
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_roe import api
+from airflow_provider_roe.api import QueryState, Request, Response
+from airflow_provider_roe.exceptions import (
+    RoeAuthenticationError,
+    RoeInputError,
+    RoeNotFoundError,
+    RoeRequestError,
+    RoeUnavailableError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from time_machine import TimeMachineFixture
+
+QUERY = "7d9c3b1e-52f4-4a8d-9e60-1b7f2c4d8a35"
+OTHER_QUERY = "11111111-2222-4333-8444-555555555555"
+ORGANIZATION = "3f0c7a52-8d1e-4b6f-9a27-5c1b0e84d6f3"
+WORKSHEET = "c2b1a0f9-8e7d-4c6b-a5f4-e3d2c1b0a9f8"
+
+STATUS = api.status_request(QUERY, ORGANIZATION)
+RESULT = api.result_request(QUERY, ORGANIZATION)
+SUBMIT = api.submit_request("SELECT 1", ORGANIZATION)
+
+READERS: list[tuple[Request, Callable[[Request, Response], Any]]] = [
+    (STATUS, api.read_status),
+    (SUBMIT, api.read_submitted),
+    (RESULT, api.read_result),
+]
+each_call = pytest.mark.parametrize(("call", "read"), READERS, ids=["status", "submit", "result"])
+
+
+def answer(body: Any, code: int = 200, *, overlong: bool = False, **headers: str) -> Response:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    headers = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Response(code, headers, raw, "the-request-id", overlong=overlong)
+
+
+def status_body(**fields: Any) -> dict[str, Any]:
+    return {
+        "worksheet_query_id": QUERY,
+        "status": "STARTED",
+        "error": None,
+        "created_at": "2026-03-01T10:00:00Z",
+        "finished_at": None,
+    } | fields
+
+
+def statement(**fields: Any) -> dict[str, Any]:
+    return {
+        "query": "SELECT name, total FROM invoices",
+        "row_count": 2,
+        "column_names": ["name", "total"],
+        "column_types": ["String", "Nullable(Float64)"],
+        "result_rows": [["Ada", "1.5"], ["Grace", None]],
+        "start_timestamp": 1772359200.25,
+        "end_timestamp": 1772359201.75,
+        "summary": {"read_rows": 2, "elapsed_ns": 1500},
+    } | fields
+
+
+def result_body(*statements: Any, **fields: Any) -> dict[str, Any]:
+    return {
+        "worksheet_query_id": QUERY,
+        "status": "SUCCESS",
+        "error": None,
+        "results": list(statements),
+    } | fields
+
+
+class TestIds:
+    @pytest.mark.parametrize(
+        "value", [QUERY, QUERY.upper(), f" {QUERY}\n", UUID(QUERY)], ids=["plain", "upper", "spaces", "UUID"]
+    )
+    def test_an_id_is_put_into_its_canonical_form(self, value):
+        assert api.uuid(value, "query_id") == QUERY
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            "",
+            None,
+            "None",
+            "../../admin",
+            f"{QUERY}/../{OTHER_QUERY}",
+            f"{QUERY}?x=1",
+            [QUERY],
+            {"id": QUERY},
+            f"{{{QUERY}}}",
+            f"urn:uuid:{QUERY}",
+            QUERY.replace("-", ""),
+            QUERY[:-1],
+            QUERY + "0",
+            QUERY.replace("7", "\N{ARABIC-INDIC DIGIT SEVEN}"),
+            f"{QUERY[:8]} {QUERY[9:]}",
+            f"{QUERY}\n{QUERY}",
+            QUERY.encode(),
+            7,
+            "{{ ti.xcom_pull(task_ids='submit') }}",
+        ],
+        ids=repr,
+    )
+    def test_what_is_no_uuid_is_refused_with_field_and_value(self, value):
+        with pytest.raises(RoeInputError) as e:
+            api.status_request(value, ORGANIZATION)
+        assert str(e.value).startswith("query_id must be a UUID such as 00000000-0000-0000-0000-000000000000")
+        assert api.clip(repr(value), 100) in str(e.value)
+
+    def test_the_value_in_the_error_is_cut_to_100_characters(self):
+        with pytest.raises(RoeInputError) as e:
+            api.uuid("x" * 10_000_000, "query_id")
+        assert str(e.value).endswith(f", not '{'x' * 98}….")
+
+    def test_the_value_in_the_error_cannot_forge_a_line_of_the_log(self):
+        with pytest.raises(RoeInputError) as e:
+            api.uuid("a\nERROR forged", "query_id")
+        assert "\n" not in str(e.value)
+
+
+class TestRequests:
+    @pytest.mark.parametrize(
+        ("request_", "method", "path"),
+        [
+            (STATUS, "GET", f"/v1/database/query/{QUERY}/status/"),
+            (RESULT, "GET", f"/v1/database/query/{QUERY}/result/"),
+            (SUBMIT, "POST", "/v1/database/query/async/"),
+        ],
+        ids=["status", "result", "submit"],
+    )
+    def test_each_has_its_documented_method_and_path_and_names_the_organization(self, request_, method, path):
+        assert (request_.method, request_.path) == (method, path)
+        assert request_.params == {"organization_id": ORGANIZATION}
+
+    @pytest.mark.parametrize(("call", "repeatable"), [(STATUS, True), (RESULT, True), (SUBMIT, False)])
+    def test_only_a_submit_must_not_be_sent_twice(self, call, repeatable):
+        assert call.repeatable is repeatable
+
+    def test_without_an_organization_none_is_sent(self):
+        assert api.status_request(QUERY, None).params == {}
+
+    def test_a_status_is_read_to_1_mib_and_a_result_to_64(self):
+        assert (STATUS.max_body, RESULT.max_body) == (2**20, 2**26)
+
+    def test_a_submit_carries_its_sql(self):
+        assert SUBMIT.json == {"query": "SELECT 1", "use_admin": False}
+
+    def test_a_worksheet_goes_into_query_string_and_body(self):
+        call = api.submit_request("SELECT 1", None, worksheet_id=WORKSHEET.upper(), use_admin=True)
+        assert call.params == {"worksheet_id": WORKSHEET}
+        assert call.json == {"query": "SELECT 1", "use_admin": True, "worksheet_id": WORKSHEET}
+
+    @pytest.mark.parametrize("sql", ["", " \n", None, 1, ["SELECT 1"]], ids=repr)
+    def test_sql_that_is_no_text_is_refused(self, sql):
+        with pytest.raises(RoeInputError, match="sql must be a query's text, not"):
+            api.submit_request(sql, ORGANIZATION)
+
+    def test_a_submit_without_organization_and_worksheet_is_refused_with_both_named(self):
+        with pytest.raises(RoeInputError, match="Organization ID") as e:
+            api.submit_request("SELECT 1", None)
+        assert "worksheet_id" in str(e.value)
+
+    @pytest.mark.parametrize("worksheet_id", ["", "../x"])
+    def test_a_worksheet_that_is_no_uuid_is_refused(self, worksheet_id):
+        with pytest.raises(RoeInputError, match="worksheet_id must be a UUID"):
+            api.submit_request("SELECT 1", ORGANIZATION, worksheet_id=worksheet_id)
+
+
+MEANINGS = {
+    QueryState.RUNNING: "PENDING RECEIVED QUEUED STARTED RUNNING RETRY",
+    QueryState.SUCCEEDED: "SUCCESS SUCCEEDED CACHED COMPLETED",
+    QueryState.FAILED: "FAILURE FAILED ERROR REVOKED REJECTED IGNORED CANCELLED CANCELED",
+}
+KNOWN = [(word, state) for state, words in MEANINGS.items() for word in words.split()]
+
+
+class TestStatusValues:
+    @pytest.mark.parametrize("finished", [False, True])
+    @pytest.mark.parametrize("written", [str, str.lower, str.title, " {} ".format, "\t{}\n".format], ids=repr)
+    @pytest.mark.parametrize(("word", "state"), KNOWN)
+    def test_a_known_status_has_its_meaning_in_any_case_and_space(self, word, state, written, finished):
+        assert api.classify(written(word), finished=finished) == (state, True)
+
+    @pytest.mark.parametrize("word", ["DONE", "SUCCESSFUL", "UNSUCCESSFUL", "SUCCESS!", "", "OK"])
+    @pytest.mark.parametrize(("finished", "state"), [(True, QueryState.FAILED), (False, QueryState.RUNNING)])
+    def test_an_unknown_status_is_an_end_only_with_a_finishing_time_and_never_a_success(
+        self, word, finished, state
+    ):
+        assert api.classify(word, finished=finished) == (state, False)
+
+    @pytest.mark.parametrize("finished", [False, True])
+    @pytest.mark.parametrize(
+        ("word", "state"), [("done", QueryState.SUCCEEDED), (" Lost ", QueryState.FAILED)]
+    )
+    def test_a_deployment_can_name_further_words(self, word, state, finished):
+        more = {"success_statuses": frozenset({"DONE"}), "failure_statuses": frozenset({"LOST"})}
+        assert api.classify(word, finished=finished, **more) == (state, True)
+
+
+class TestReadStatus:
+    def test_every_field_is_read(self):
+        body = status_body(
+            status="FAILURE", error="Unknown table", finished_at="2026-03-01T10:00:02.500+00:00"
+        )
+        status = api.read_status(STATUS, answer(body))
+        assert status.as_dict() == {
+            "query_id": QUERY,
+            "status": "FAILURE",
+            "error": "Unknown table",
+            "created_at": "2026-03-01T10:00:00+00:00",
+            "finished_at": "2026-03-01T10:00:02.500000+00:00",
+            "duration": 2.5,
+        }
+        assert (status.state, status.known) == (QueryState.FAILED, True)
+
+    @pytest.mark.parametrize("absent", [{}, {"error": None, "created_at": None, "finished_at": None}])
+    def test_what_roe_does_not_tell_is_none(self, absent):
+        body = {"worksheet_query_id": QUERY, "status": "PENDING"} | absent
+        assert api.read_status(STATUS, answer(body)).as_dict() == {
+            "query_id": QUERY,
+            "status": "PENDING",
+            "error": None,
+            "created_at": None,
+            "finished_at": None,
+            "duration": None,
+        }
+
+    def test_fields_that_nobody_knows_are_left_aside(self):
+        body = status_body(query_task_id="t", progress={"percent": 40})
+        assert api.read_status(STATUS, answer(body)).status == "STARTED"
+
+    def test_the_id_may_come_in_upper_case(self):
+        assert (
+            api.read_status(STATUS, answer(status_body(worksheet_query_id=QUERY.upper()))).query_id == QUERY
+        )
+
+    @pytest.mark.parametrize(
+        ("status", "state"), [("RETRY", QueryState.RUNNING), ("SUCCESS", QueryState.SUCCEEDED)]
+    )
+    def test_an_error_text_alone_is_no_failure(self, status, state):
+        read = api.read_status(STATUS, answer(status_body(status=status, error="worker lost")))
+        assert (read.state, read.error) == (state, "worker lost")
+
+    @pytest.mark.parametrize(
+        ("error", "text"),
+        [
+            ("", None),
+            ([], None),
+            ("x" * 5000, "x" * 1999 + "…"),
+            ("a\x1b[31m red\nline", "a [31m red line"),
+            ({"message": "from a worker"}, "from a worker"),
+            (["one", "two"], "one; two"),
+        ],
+        ids=["empty", "empty list", "long", "control characters", "dict", "list"],
+    )
+    def test_the_error_text_is_fit_for_a_log(self, error, text):
+        assert api.read_status(STATUS, answer(status_body(error=error))).error == text
+
+    @pytest.mark.parametrize(
+        "moment", ["yesterday", "", 5, [], {}, "2026-02-31T00:00:00Z", "2026-03-01", True]
+    )
+    def test_a_time_that_cannot_be_read_is_unknown_and_fails_no_wait(self, moment):
+        status = api.read_status(STATUS, answer(status_body(created_at=moment)))
+        assert (status.created_at, status.duration) == (None, None)
+
+    def test_a_finishing_time_that_cannot_be_read_is_still_an_end(self):
+        status = api.read_status(STATUS, answer(status_body(status="DONE", finished_at="yesterday")))
+        assert (status.state, status.finished_at) == (QueryState.FAILED, None)
+
+    @pytest.mark.parametrize("year", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+    def test_a_time_at_the_edge_of_the_calendar_fails_no_wait(self, year):
+        body = status_body(status="SUCCESS", created_at=year, finished_at="2026-03-01T10:00:00Z")
+        assert api.read_status(STATUS, answer(body)).as_dict()["status"] == "SUCCESS"
+
+    def test_a_query_that_ended_before_it_began_took_no_time(self):
+        body = status_body(status="SUCCESS", finished_at="2026-03-01T09:59:59Z")
+        assert api.read_status(STATUS, answer(body)).duration == 0.0
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            {"worksheet_query_id": OTHER_QUERY},
+            {"worksheet_query_id": ""},
+            {"worksheet_query_id": "query"},
+            {"worksheet_query_id": "status"},
+            {"worksheet_query_id": None},
+            {"worksheet_query_id": 7},
+            {"status": ""},
+            {"status": "  "},
+            {"status": None},
+            {"status": 1},
+            {"status": ["SUCCESS"]},
+        ],
+        ids=repr,
+    )
+    def test_a_status_of_another_query_or_without_its_words_is_no_answer(self, wrong):
+        with pytest.raises(RoeUnavailableError, match="not the status of this query"):
+            api.read_status(STATUS, answer(status_body(status="SUCCESS") | wrong))
+
+    @pytest.mark.parametrize("field", ["worksheet_query_id", "status"])
+    def test_a_required_field_may_not_be_missing(self, field):
+        body = status_body()
+        del body[field]
+        with pytest.raises(RoeUnavailableError, match="not the status of this query"):
+            api.read_status(STATUS, answer(body))
+
+    def test_statuses_of_the_deployment_count(self):
+        body = answer(status_body(status="Done"))
+        assert (
+            api.read_status(STATUS, body, success_statuses=frozenset({"DONE"})).state is QueryState.SUCCEEDED
+        )
+
+
+class TestReadSubmitted:
+    def test_the_worksheet_query_id_is_its_id_and_not_the_task_s(self):
+        body = {
+            "id": QUERY.upper(),
+            "query_task_id": OTHER_QUERY,
+            "query_task_status": "PENDING",
+            "query": "SELECT 1",
+            "worksheet": {"id": WORKSHEET, "name": "Untitled"},
+        }
+        assert api.read_submitted(SUBMIT, answer(body)) == api.SubmittedQuery(QUERY, WORKSHEET, "PENDING")
+
+    def test_an_older_deployment_answers_with_the_bare_id(self):
+        assert api.read_submitted(SUBMIT, answer(QUERY)) == api.SubmittedQuery(QUERY)
+
+    @pytest.mark.parametrize(
+        "odd", [{}, {"worksheet": None, "query_task_status": None}, {"worksheet": {"id": 7}}], ids=repr
+    )
+    def test_what_roe_does_not_tell_is_none(self, odd):
+        assert api.read_submitted(SUBMIT, answer({"id": QUERY} | odd)) == api.SubmittedQuery(QUERY)
+
+    @pytest.mark.parametrize(
+        "body",
+        ["", "done", None, [], [QUERY], {}, {"id": None}, {"id": "7"}, {"query_task_id": QUERY}],
+        ids=repr,
+    )
+    def test_an_answer_without_an_id_is_an_error_and_the_query_is_not_submitted_again(self, body):
+        with pytest.raises(RoeUnavailableError, match="not a submitted query") as e:
+            api.read_submitted(SUBMIT, answer(body))
+        assert not e.value.repeatable
+
+
+class TestReadResult:
+    def test_every_statement_has_its_result(self):
+        second = statement(query="SELECT 1", row_count=0, column_names=[], column_types=[], result_rows=[])
+        result = api.read_result(RESULT, answer(result_body(statement(), second)))
+        assert (result.query_id, result.status, result.error) == (QUERY, "SUCCESS", None)
+        first, empty = result.results
+        assert first == api.StatementResult(
+            query="SELECT name, total FROM invoices",
+            row_count=2,
+            column_names=("name", "total"),
+            column_types=("String", "Nullable(Float64)"),
+            rows=(("Ada", "1.5"), ("Grace", None)),
+            start_timestamp=1772359200.25,
+            end_timestamp=1772359201.75,
+            summary={"read_rows": 2, "elapsed_ns": 1500},
+        )
+        assert (empty.query, empty.rows) == ("SELECT 1", ())
+
+    def test_a_failed_query_has_no_results_and_its_error(self):
+        body = result_body(status="FAILURE", error="Unknown table")
+        assert api.read_result(RESULT, answer(body)) == api.QueryResult(QUERY, "FAILURE", "Unknown table", ())
+
+    def test_what_is_optional_may_be_missing(self):
+        slim = {
+            name: statement()[name] for name in ("row_count", "column_names", "column_types", "result_rows")
+        }
+        read = api.read_result(RESULT, answer(result_body(slim))).results[0]
+        assert (read.query, read.start_timestamp, read.end_timestamp, read.summary) == ("", None, None, {})
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            {"column_names": "name,total"},
+            {"column_names": ["name", 7]},
+            {"column_types": ["String"]},
+            {"column_types": "xx"},
+            {"result_rows": "rows"},
+            {"result_rows": ["ab"]},
+            {"result_rows": [["Ada"]]},
+            {"result_rows": [["Ada", "1.5", "x"]]},
+            {"result_rows": [["Ada", 1.5]]},
+            {"result_rows": [["Ada", ["1.5"]]]},
+            {"result_rows": None},
+            {"row_count": "2"},
+        ],
+        ids=repr,
+    )
+    def test_a_statement_of_the_wrong_shape_is_no_answer(self, wrong):
+        with pytest.raises(RoeUnavailableError, match="not the result of this query"):
+            api.read_result(RESULT, answer(result_body(statement(), statement(**wrong))))
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            {"worksheet_query_id": OTHER_QUERY},
+            {"results": None},
+            {"results": {}},
+            {"results": ["x"]},
+            {"status": None},
+        ],
+        ids=repr,
+    )
+    def test_a_result_of_the_wrong_shape_is_no_answer(self, wrong):
+        with pytest.raises(RoeUnavailableError, match="not the result of this query"):
+            api.read_result(RESULT, answer(result_body(statement()) | wrong))
+
+
+BODIES = [
+    ({"message": "Out of memory"}, "Out of memory"),
+    ({"detail": "Not found."}, "Not found."),
+    ({"error": "Bad"}, "Bad"),
+    ({"query": ["This field may not be blank."]}, "query: This field may not be blank."),
+    ({"query": ["one", "two"], "use_admin": ["three"]}, "query: one; two; use_admin: three"),
+    (["Worksheet query has been cancelled and cannot be executed"], "Worksheet query has been cancelled"),
+    ({"error": {"message": "nested"}}, "nested"),
+    ({"detail": [{"message": "in a list"}]}, "in a list"),
+    ("just a string", "just a string"),
+    (b"", ""),
+    (b"<html><body><h1>502 Bad Gateway</h1></body></html>", "<html><body><h1>502 Bad Gateway"),
+    (b"\xff\xfe\x00broken", "broken"),
+    (None, ""),
+    ({}, ""),
+]
+
+
+class TestErrorMessage:
+    @pytest.mark.parametrize(("body", "text"), BODIES, ids=[repr(body)[:40] for body, _ in BODIES])
+    def test_it_is_found_in_each_shape(self, body, text):
+        assert text in api.error_message(answer(body).body)
+        assert bool(text) == bool(api.error_message(answer(body).body))
+
+    @pytest.mark.parametrize(
+        "body", [{"message": None, "detail": "no"}, {"detail": "", "error": "no"}], ids=repr
+    )
+    def test_an_empty_message_does_not_hide_another(self, body):
+        assert "no" in api.error_message(answer(body).body)
+
+    def test_it_is_cut_to_2000_characters(self):
+        assert len(api.error_message(answer({"detail": "x" * 100_000}).body)) == 2000
+
+    def test_it_is_one_printable_line(self):
+        text = api.error_message(answer({"detail": "a\x1b[2J\r\nb\u202ec\u2028d\x00"}).body)
+        assert text.isprintable()
+        assert text == "a [2J b c d"
+
+    def test_a_body_that_nests_without_end_does_not_end_the_task(self):
+        assert api.error_message(b"[" * 100_000).startswith("[[[")
+        assert "…" in api.error_message(b"[" * 50 + b"]" * 50)
+
+
+CODES = [
+    (400, RoeRequestError, ""),
+    (401, RoeAuthenticationError, "API Key (password)"),
+    (402, RoeRequestError, "out of credits"),
+    (403, RoeRequestError, "Organization ID (login)"),
+    (404, RoeNotFoundError, "check query_id and organization_id"),
+    (405, RoeRequestError, ""),
+    (413, RoeRequestError, ""),
+    (422, RoeRequestError, ""),
+    (301, RoeRequestError, "Redirects are not followed"),
+    (302, RoeRequestError, "Base URL (host)"),
+    (307, RoeRequestError, "Redirects are not followed"),
+    (308, RoeRequestError, "Redirects are not followed"),
+    (408, RoeUnavailableError, ""),
+    (425, RoeUnavailableError, ""),
+    (429, RoeUnavailableError, ""),
+    (500, RoeUnavailableError, ""),
+    (502, RoeUnavailableError, ""),
+    (503, RoeUnavailableError, ""),
+    (504, RoeUnavailableError, ""),
+    (599, RoeUnavailableError, ""),
+]
+
+
+class TestRefusals:
+    @each_call
+    @pytest.mark.parametrize(("code", "kind", "advice"), CODES, ids=[str(code) for code, *_ in CODES])
+    def test_each_code_has_its_error_and_its_advice(self, call, read, code, kind, advice):
+        with pytest.raises(RoeRequestError) as e:
+            read(call, answer({"detail": "Roe says so"}, code))
+        assert type(e.value) is kind
+        assert (e.value.status_code, e.value.request_id) == (code, "the-request-id")
+        assert f"{call.method} {call.path} was answered with {code}: Roe says so." in str(e.value)
+        assert advice in str(e.value)
+        assert "Request id: the-request-id." in str(e.value)
+
+    @pytest.mark.parametrize("code", [408, 425, 429, 500, 502, 503, 504])
+    def test_a_status_may_be_asked_for_again(self, code):
+        with pytest.raises(RoeUnavailableError) as e:
+            api.read_status(STATUS, answer({}, code))
+        assert e.value.repeatable
+
+    @pytest.mark.parametrize(
+        ("code", "headers", "repeatable"),
+        [
+            (429, {}, True),
+            (429, {"retry_after": "3"}, True),
+            (503, {"retry_after": "3"}, True),
+            (503, {}, False),
+            (503, {"retry_after": "soon"}, False),
+            (500, {"retry_after": "3"}, False),
+            (502, {}, False),
+            (504, {}, False),
+            (408, {}, False),
+        ],
+    )
+    def test_a_submit_is_repeated_only_where_the_server_says_it_did_nothing(self, code, headers, repeatable):
+        with pytest.raises(RoeUnavailableError) as e:
+            api.read_submitted(SUBMIT, answer({}, code, **headers))
+        assert e.value.repeatable is repeatable
+
+    @pytest.mark.parametrize("code", [429, 503, 500])
+    def test_the_error_knows_how_long_to_wait(self, code):
+        with pytest.raises(RoeUnavailableError) as e:
+            api.read_status(STATUS, answer({}, code, retry_after="17"))
+        assert e.value.retry_after == 17
+
+    @pytest.mark.parametrize("body", [b"<html>Not Found</html>", b""])
+    def test_a_404_that_is_not_json_does_not_come_from_roe(self, body):
+        with pytest.raises(RoeRequestError, match=r"not Roe's query API.*Base URL") as e:
+            api.read_status(STATUS, answer(body, 404))
+        assert not isinstance(e.value, RoeNotFoundError)
+
+    def test_a_refusal_without_a_body_is_told_without_one(self):
+        with pytest.raises(RoeRequestError, match=r"was answered with 400\. Request id"):
+            api.read_status(STATUS, answer(b"", 400))
+
+
+class TestBodies:
+    @each_call
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b"<!doctype html><title>Log in</title>",
+            b"",
+            b"{",
+            b"\x00\xff",
+            b"{'a': 1}",
+            b"9" * 5000,
+            b"[" * 99_999,
+        ],
+        ids=["html", "empty", "cut", "bytes", "python", "huge number", "deep"],
+    )
+    def test_what_is_not_json_is_transient_and_quoted(self, call, read, body):
+        with pytest.raises(RoeUnavailableError, match="a body that is not JSON; it starts with") as e:
+            read(call, answer(body))
+        assert api.clip(body[:60].decode("utf-8", "replace")) in str(e.value)
+        assert (e.value.status_code, e.value.repeatable) == (200, call.method == "GET")
+
+    @each_call
+    def test_what_is_over_long_is_transient_and_quoted(self, call, read):
+        with pytest.raises(RoeUnavailableError, match=r"not within [\d,]+ bytes; it starts with 'xxx") as e:
+            read(call, answer(b"x" * 5000, overlong=True))
+        assert len(str(e.value)) < 600
+
+    @each_call
+    @pytest.mark.parametrize("body", [None, 0, True, [], {}, [[]], {"detail": "ok"}], ids=repr)
+    def test_json_of_the_wrong_shape_is_transient_and_quoted(self, call, read, body):
+        with pytest.raises(RoeUnavailableError, match="not Roe's query API") as e:
+            read(call, answer(body))
+        assert api.clip(repr(json.dumps(body))) in str(e.value)
+
+
+NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
+
+
+def http_date(seconds: float) -> str:
+    return format_datetime(NOW + timedelta(seconds=seconds), usegmt=True)
+
+
+class TestRetryAfter:
+    @pytest.fixture(autouse=True)
+    def _at_noon(self, time_machine: TimeMachineFixture) -> None:
+        time_machine.move_to(NOW, tick=False)
+
+    @pytest.mark.parametrize(
+        ("headers", "seconds"),
+        [
+            ({}, None),
+            ({"retry-after": "0"}, 0),
+            ({"retry-after": "120"}, 120),
+            ({"retry-after": " 7 "}, 7),
+            ({"retry-after": http_date(90)}, 90),
+            ({"retry-after": http_date(-90)}, 0),
+            ({"retry-after": "Sun, 01 Mar 2026 13:00:00"}, 3600),
+            ({"retry-after": "Sunday, 01-Mar-26 12:00:30 GMT"}, 30),
+            ({"retry-after": "soon"}, None),
+            ({"retry-after": ""}, None),
+            ({"retry-after": "-5"}, None),
+            ({"retry-after": "1e3"}, None),
+            ({"retry-after": "9" * 400}, None),
+            ({"retry-after": "\u0663"}, None),
+            ({"retry-after": "Sun, 99 Mar 2026 99:00:00 GMT"}, None),
+        ],
+        ids=repr,
+    )
+    def test_both_forms_are_read_and_what_is_neither_is_left_aside(self, headers, seconds):
+        assert api.read_retry_after(headers) == seconds
+
+    @pytest.mark.parametrize("skew", [-7200, 0, 7200])
+    def test_a_date_is_compared_with_the_server_s_own(self, skew):
+        headers = {"date": http_date(skew), "retry-after": http_date(skew + 45)}
+        assert api.read_retry_after(headers) == 45
+
+    def test_a_server_s_date_that_cannot_be_read_is_replaced_by_ours(self):
+        assert api.read_retry_after({"date": "now", "retry-after": http_date(45)}) == 45
+
+
+class TestClip:
+    @pytest.mark.parametrize(
+        ("text", "clipped"),
+        [
+            ("", ""),
+            ("plain", "plain"),
+            ("  a \t b\r\n c ", "a b c"),
+            ("\x1b[31mred\x1b[0m", "[31mred [0m"),
+            ("evil\u202etxt.exe", "evil txt.exe"),
+            ("nul\x00 bell\x07", "nul bell"),
+            ("\ud800", ""),
+            ("Grüße, 世界", "Grüße, 世界"),
+        ],
+        ids=repr,
+    )
+    def test_one_printable_line_is_left(self, text, clipped):
+        assert api.clip(text) == clipped
+
+    @pytest.mark.parametrize("length", [9, 10, 11, 10_000_000])
+    def test_it_is_cut_to_the_limit_and_says_so(self, length):
+        clipped = api.clip("x" * length, 10)
+        assert clipped == ("x" * length if length <= 10 else "x" * 9 + "…")
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=40) | st.datetimes().map(str),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),
+    max_leaves=12,
+)
+WORDS = st.sampled_from([word for word, _ in KNOWN]) | st.sampled_from(["DONE", "success ", "LOST", ""])
+
+
+def shaped(keys: dict[str, Any]) -> st.SearchStrategy[bytes]:
+    """Bodies with the documented names, right or wrong."""
+    return st.fixed_dictionaries({}, optional=keys).map(lambda body: json.dumps(body).encode())
+
+
+STATUS_BODIES = shaped(
+    {
+        "worksheet_query_id": st.just(QUERY) | JSON_VALUES,
+        "status": WORDS | JSON_VALUES,
+        "error": JSON_VALUES,
+        "created_at": st.datetimes(timezones=st.timezones()).map(datetime.isoformat) | JSON_VALUES,
+        "finished_at": st.datetimes(timezones=st.timezones()).map(datetime.isoformat) | JSON_VALUES,
+    }
+)
+RESULT_BODIES = shaped(
+    {
+        "worksheet_query_id": st.just(QUERY) | JSON_VALUES,
+        "status": WORDS | JSON_VALUES,
+        "results": st.lists(
+            st.fixed_dictionaries(
+                {
+                    "row_count": st.integers() | JSON_VALUES,
+                    "column_names": st.just(["a"]) | JSON_VALUES,
+                    "column_types": st.just(["String"]) | JSON_VALUES,
+                    "result_rows": st.just([["1"]]) | JSON_VALUES,
+                    "start_timestamp": JSON_VALUES,
+                    "summary": JSON_VALUES,
+                }
+            ),
+            max_size=3,
+        )
+        | JSON_VALUES,
+    }
+)
+RESPONSES = st.builds(
+    Response,
+    status_code=st.integers(min_value=100, max_value=599) | st.sampled_from([200, 401, 404, 429, 503]),
+    headers=st.dictionaries(
+        st.sampled_from(["retry-after", "date", "content-type"]),
+        st.text(max_size=40)
+        | st.integers().map(str)
+        | st.datetimes(timezones=st.just(UTC)).map(lambda moment: format_datetime(moment, usegmt=True)),
+    ),
+    body=st.binary(max_size=200)
+    | JSON_VALUES.map(lambda value: json.dumps(value).encode())
+    | STATUS_BODIES
+    | RESULT_BODIES,
+    request_id=st.just("the-request-id"),
+    overlong=st.booleans(),
+)
+
+
+class TestWhateverTheServerAnswers:
+    @each_call
+    @given(response=RESPONSES)
+    def test_it_is_read_or_is_an_error_of_ours(self, call, read, response):
+        try:
+            value = read(call, response)
+        except RoeRequestError as e:
+            text = str(e)
+        else:
+            assert 200 <= response.status_code < 300
+            text = api.uuid(value.query_id, "query_id")
+        assert text.isprintable()
+
+    @given(body=STATUS_BODIES)
+    def test_only_a_documented_or_configured_word_is_a_success(self, body):
+        more = frozenset({"DONE"})
+        try:
+            status = api.read_status(STATUS, answer(body), success_statuses=more)
+        except RoeUnavailableError:
+            return
+        word = json.loads(body)["status"].strip().upper()
+        succeeded = word in {*MEANINGS[QueryState.SUCCEEDED].split(), *more}
+        assert (status.state is QueryState.SUCCEEDED) == succeeded
+        assert json.loads(json.dumps(status.as_dict())) == status.as_dict()

@@ -1,0 +1,303 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import Connection
+
+from airflow_provider_roe.connection import RoeConnection
+from airflow_provider_roe.exceptions import RoeInputError
+from airflow_provider_roe.testing import RoeSimulator
+
+ORGANIZATION = "3f0c7a52-8d1e-4b6f-9a27-5c1b0e84d6f3"
+OTHER_ORGANIZATION = "11111111-2222-4333-8444-555555555555"
+KEY = "roe-Sup3rS3cret/Key+with=signs"
+
+
+def connection(*, extra: Any = None, **fields: Any) -> Connection:
+    """Return an Airflow connection that is good but for the fields given."""
+    if not isinstance(extra, str | None):
+        extra = json.dumps(extra)
+    return Connection(conn_id="roe_test", **{"conn_type": "roe", "password": KEY} | fields, extra=extra)
+
+
+def read(*, extra: Any = None, **fields: Any) -> RoeConnection:
+    return RoeConnection.read(connection(extra=extra, **fields))
+
+
+class TestWhatAConnectionSays:
+    def test_a_key_is_a_whole_connection(self):
+        assert read() == RoeConnection(
+            conn_id="roe_test",
+            base_url="https://api.roe-ai.com",
+            api_key=KEY,
+            organization_id=None,
+            request_timeout=60.0,
+            retry_window=300.0,
+            verify=True,
+            success_statuses=frozenset(),
+            failure_statuses=frozenset(),
+        )
+
+    def test_every_field_is_read(self, tmp_path):
+        bundle = tmp_path / "ca.pem"
+        bundle.touch()
+        assert read(
+            login=ORGANIZATION.upper(),
+            host="https://api.acme.roe-ai.com/",
+            port=8443,
+            extra={
+                "request_timeout": 5,
+                "retry_window": 0,
+                "verify": str(bundle),
+                "allow_http": False,
+                "success_statuses": ["Done"],
+                "failure_statuses": ["LOST", " gone "],
+            },
+        ) == RoeConnection(
+            conn_id="roe_test",
+            base_url="https://api.acme.roe-ai.com:8443",
+            api_key=KEY,
+            organization_id=ORGANIZATION,
+            request_timeout=5.0,
+            retry_window=0.0,
+            verify=str(bundle),
+            success_statuses=frozenset({"DONE"}),
+            failure_statuses=frozenset({"LOST", "GONE"}),
+        )
+
+    @pytest.mark.parametrize(
+        ("form", "expected"),
+        [
+            (f"roe://{ORGANIZATION}:a-key@", {}),
+            (f"roe://{ORGANIZATION}:a-key@api.acme.roe-ai.com", {"base_url": "https://api.acme.roe-ai.com"}),
+            (f"roe://https://{ORGANIZATION}:a-key@roe.local:8443", {"base_url": "https://roe.local:8443"}),
+            (f"roe://http://{ORGANIZATION}:a-key@127.0.0.1:8080", {"base_url": "http://127.0.0.1:8080"}),
+            (
+                f"roe://{ORGANIZATION}:a-key@/?request_timeout=2.5&retry_window=9&verify=false"
+                "&success_statuses=DONE,OK",
+                {
+                    "request_timeout": 2.5,
+                    "retry_window": 9.0,
+                    "verify": False,
+                    "success_statuses": frozenset({"DONE", "OK"}),
+                },
+            ),
+            (
+                f"roe://{ORGANIZATION}:a-key@roe.test/?host_is_ours=1&allow_http=True",
+                {"base_url": "https://roe.test"},
+            ),
+        ],
+        ids=["alone", "tenant", "https", "http", "extra", "unknown extra"],
+    )
+    def test_it_can_be_written_as_a_uri_where_all_values_are_strings(self, form, expected):
+        conn = RoeConnection.read(Connection(conn_id="roe_test", uri=form))
+        plain = RoeConnection("roe_test", "https://api.roe-ai.com", "a-key", ORGANIZATION)
+        assert conn == dataclasses.replace(plain, **expected)
+
+    def test_a_key_is_unquoted_from_a_uri(self):
+        uri = f"roe://{ORGANIZATION}:roe-Sup3rS3cret%2FKey%2Bwith%3Dsigns@"
+        assert RoeConnection.read(Connection(conn_id="roe_test", uri=uri)).api_key == KEY
+
+    @pytest.mark.parametrize(
+        "extra", [{"verify": False, "retry_window": 7}, '{"verify": "false", "retry_window": "7"}']
+    )
+    def test_it_can_be_written_as_json(self, extra):
+        form = {"conn_type": "roe", "login": ORGANIZATION, "password": KEY, "extra": extra}
+        conn = RoeConnection.read(Connection.from_json(json.dumps(form), conn_id="roe_test"))
+        assert (conn.organization_id, conn.api_key, conn.verify, conn.retry_window) == (
+            ORGANIZATION,
+            KEY,
+            False,
+            7,
+        )
+
+    def test_a_form_saves_what_was_left_empty_as_null_or_an_empty_string(self):
+        names = [
+            "request_timeout",
+            "retry_window",
+            "verify",
+            "allow_http",
+            "success_statuses",
+            "failure_statuses",
+        ]
+        for nothing in (None, ""):
+            extra = dict.fromkeys([*names, "organization_id"], nothing)
+            assert read(host="", login="", schema="", extra=extra) == read()
+
+    def test_the_form_of_airflow_2_saves_strings(self):
+        conn = read(
+            host="http://roe.internal",
+            extra={
+                "request_timeout": "5",
+                "retry_window": " 90 ",
+                "verify": "True",
+                "allow_http": True,
+                "success_statuses": "Done, ok,",
+            },
+        )
+        assert (conn.request_timeout, conn.retry_window, conn.verify) == (5.0, 90.0, True)
+        assert conn.success_statuses == {"DONE", "OK"}
+
+    def test_the_simulator_prints_a_connection(self):
+        with RoeSimulator() as roe:
+            conn = RoeConnection.read(Connection(conn_id="roe_test", uri=roe.connection_uri))
+        assert (conn.base_url, conn.api_key) == (roe.url, roe.api_key)
+        assert conn.organization_id == roe.organization_id
+
+
+class TestKey:
+    @pytest.mark.parametrize(
+        "pasted", [KEY, f"Bearer {KEY}", f"bearer  {KEY}", f" BEARER {KEY}\n", f"\t{KEY}\r\n"], ids=repr
+    )
+    def test_a_pasted_prefix_and_surrounding_space_are_no_part_of_it(self, pasted):
+        assert read(password=pasted).api_key == KEY
+
+    def test_no_repr_shows_it(self):
+        assert KEY not in repr(read())
+        assert KEY not in str(read())
+
+    @pytest.mark.parametrize("missing", [None, "", "  ", "Bearer "], ids=repr)
+    def test_one_that_is_missing_is_asked_for(self, missing):
+        with pytest.raises(RoeInputError, match=r"'roe_test', field password \(API Key\): it is empty"):
+            read(password=missing)
+
+
+class TestBaseUrl:
+    @pytest.mark.parametrize(
+        ("host", "port", "base_url"),
+        [
+            (None, None, "https://api.roe-ai.com"),
+            (None, 0, "https://api.roe-ai.com"),
+            (None, 8443, "https://api.roe-ai.com:8443"),
+            ("api.acme.roe-ai.com", None, "https://api.acme.roe-ai.com"),
+            ("API.Acme.Roe-AI.com", None, "https://api.acme.roe-ai.com"),
+            ("api.acme.roe-ai.com:8443", None, "https://api.acme.roe-ai.com:8443"),
+            ("api.acme.roe-ai.com:8443", 8443, "https://api.acme.roe-ai.com:8443"),
+            ("https://api.acme.roe-ai.com/", None, "https://api.acme.roe-ai.com"),
+            (" https://api.acme.roe-ai.com ", 0, "https://api.acme.roe-ai.com"),
+            ("HTTPS://roe.local", 65535, "https://roe.local:65535"),
+            ("http://localhost", 8080, "http://localhost:8080"),
+            ("http://127.8.9.1:8080", None, "http://127.8.9.1:8080"),
+            ("http://[::1]:8080", None, "http://[::1]:8080"),
+            ("https://[2001:db8::1]", 8443, "https://[2001:db8::1]:8443"),
+        ],
+    )
+    def test_it_is_made_of_host_and_port(self, host, port, base_url):
+        assert read(host=host, port=port).base_url == base_url
+
+    @pytest.mark.parametrize("allowed", [True, "true", "True "])
+    def test_plain_http_to_another_host_can_be_allowed(self, allowed):
+        assert (
+            read(host="http://roe.internal", extra={"allow_http": allowed}).base_url == "http://roe.internal"
+        )
+
+    @pytest.mark.parametrize(
+        "host",
+        [
+            "http://api.roe-ai.com",
+            "http://10.0.0.5",
+            "http://127.0.0.1.example.com",
+            "http://localhost.example.com",
+            "http://0.0.0.0",
+            "http://[2001:db8::1]",
+        ],
+    )
+    @pytest.mark.parametrize("forbidden", [{}, {"allow_http": False}, {"allow_http": "false"}], ids=repr)
+    def test_plain_http_to_another_host_is_refused_for_the_key_would_travel_in_clear(self, host, forbidden):
+        with pytest.raises(
+            RoeInputError, match=r"'roe_test', field host \(Base URL\): plain http.*allow_http"
+        ):
+            read(host=host, extra=forbidden)
+
+
+UNUSABLE = [
+    ("password", {"password": "two words"}, "holds a space"),
+    ("password", {"password": "line\nbreak"}, "line break"),
+    ("password", {"password": "line\r\nX-Injected: 1"}, "line break"),
+    ("password", {"password": "nul\x00"}, "another character"),
+    ("password", {"password": "caf\u00e9"}, "another character"),
+    ("password", {"password": "Bearer Bearer x"}, "holds a space"),
+    ("login", {"login": "acme"}, "'acme'"),
+    ("login", {"login": "../x"}, "'../x'"),
+    ("login", {"login": ORGANIZATION, "extra": {"organization_id": OTHER_ORGANIZATION}}, "names another one"),
+    ("extra.organization_id", {"extra": {"organization_id": "acme"}}, "'acme'"),
+    ("extra.organization_id", {"extra": {"organization_id": 7}}, "7"),
+    ("host", {"host": "https://"}, "'https://'"),
+    ("host", {"host": "https://api.roe-ai.com/v1/database"}, "without a path"),
+    ("host", {"host": "https://api.roe-ai.com?x=1"}, "without a path"),
+    ("host", {"host": "https://api.roe-ai.com#x"}, "without a path"),
+    ("host", {"host": "ftp://api.roe-ai.com"}, "base URL"),
+    ("host", {"host": "javascript:alert(1)"}, "base URL"),
+    ("host", {"host": "api roe-ai.com"}, "base URL"),
+    ("host", {"host": "api.roe-ai.com\nevil.example"}, "base URL"),
+    ("host", {"host": "api.roe-ai.com\\@evil.example"}, "credentials"),
+    ("host", {"host": "api.roe-ai.com:port"}, "base URL"),
+    ("host", {"host": "api.roe-ai.com:99999"}, "base URL"),
+    ("host", {"host": "https://[::1"}, "base URL"),
+    ("host", {"host": f"https://x:{KEY}@api.roe-ai.com"}, "credentials"),
+    ("host", {"host": "api roe.com/" + "x" * 5000}, "base URL"),
+    ("host", {"host": "api..roe-ai.com"}, "base URL"),
+    ("host", {"host": "x" * 64 + ".example"}, "base URL"),
+    ("port", {"port": -1}, "-1"),
+    ("port", {"port": 65536}, "65536"),
+    ("port", {"host": "roe.local:8443", "port": 443}, "contradicts"),
+    ("schema", {"schema": "https"}, "not used"),
+    ("extra", {"extra": "not json"}, "JSON object"),
+    ("extra", {"extra": '["a"]'}, "JSON object"),
+    ("extra", {"extra": f'{{"retry_window": {KEY}'}, "JSON object"),
+    *[
+        ("extra.request_timeout", {"extra": {"request_timeout": value}}, "above 0")
+        for value in ("soon", 0, "0", -1, "nan", "inf", True, [60], 1e12)
+    ],
+    *[
+        ("extra.retry_window", {"extra": {"retry_window": value}}, "0 or more")
+        for value in ("long", -1, "-inf", False, {}, "1 h")
+    ],
+    *[
+        ("extra.allow_http", {"host": "http://roe.internal", "extra": {"allow_http": v}}, "true or false")
+        for v in ("yes", 1)
+    ],
+    *[
+        ("extra.verify", {"extra": {"verify": value}}, "true")
+        for value in ("/no/such.pem", "/", "yes", 0, ["x"])
+    ],
+    *[
+        (f"extra.{name}", {"extra": {name: value}}, "must be a list")
+        for name in ("success_statuses", "failure_statuses")
+        for value in (7, [7], {"DONE": 1}, True)
+    ],
+    ("extra.success_statuses", {"extra": {"success_statuses": ["failure"]}}, "another meaning"),
+    ("extra.success_statuses", {"extra": {"success_statuses": ["STARTED"]}}, "another meaning"),
+    ("extra.failure_statuses", {"extra": {"failure_statuses": ["SUCCESS"]}}, "another meaning"),
+    (
+        "extra.success_statuses",
+        {"extra": {"success_statuses": "X", "failure_statuses": "X"}},
+        "another meaning",
+    ),
+]
+
+
+class TestWhatCannotBeUsed:
+    @pytest.mark.parametrize(("field", "fields", "problem"), UNUSABLE, ids=lambda value: repr(value)[:60])
+    def test_it_is_refused_with_the_names_of_connection_and_field_and_without_the_key(
+        self, field, fields, problem
+    ):
+        with pytest.raises(RoeInputError) as e:
+            read(**fields)
+        text = str(e.value)
+        assert text.startswith("Connection 'roe_test'")
+        assert field in text.partition("must be a UUID")[0]
+        assert problem in text
+        assert text.isprintable()
+        assert len(text) < 500
+        for secret in (KEY, fields.get("password")):
+            assert not secret or secret not in text
+
+    def test_the_path_of_a_bundle_may_begin_at_home(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("HOME", str(tmp_path))
+        Path(tmp_path, "ca.pem").touch()
+        assert read(extra={"verify": "~/ca.pem"}).verify == str(tmp_path / "ca.pem")

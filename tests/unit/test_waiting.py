@@ -1,0 +1,261 @@
+from __future__ import annotations
+
+import json
+import logging
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_roe.api import QueryState, QueryStatus
+from airflow_provider_roe.exceptions import (
+    RoeAuthenticationError,
+    RoeError,
+    RoeInputError,
+    RoeNotFoundError,
+    RoeUnavailableError,
+)
+from airflow_provider_roe.waiting import HAND_OVER, Wait
+
+if TYPE_CHECKING:
+    from time_machine import TimeMachineFixture
+
+QUERY = "7d9c3b1e-52f4-4a8d-9e60-1b7f2c4d8a35"
+START = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
+LOG = logging.getLogger("roe.waiting")
+OTHER_ERRORS = [RoeError, RoeInputError, RoeAuthenticationError, RoeNotFoundError]
+
+
+@pytest.fixture(autouse=True)
+def clock(time_machine: TimeMachineFixture) -> TimeMachineFixture:
+    time_machine.move_to(START, tick=False)
+    return time_machine
+
+
+def new_wait(**arguments: Any) -> Wait:
+    defaults = {
+        "query_id": QUERY,
+        "started_at": START.timestamp(),
+        "timeout": 3600.0,
+        "poke_interval": 60.0,
+        "exponential_backoff": False,
+        "max_wait": None,
+        "silent_fail": False,
+        "log": LOG,
+    }
+    return Wait(**defaults | arguments)
+
+
+def status(word: str, state: QueryState = QueryState.RUNNING, **fields: Any) -> QueryStatus:
+    return QueryStatus(QUERY, word, state, **fields)
+
+
+class TestIntervals:
+    @pytest.mark.parametrize(
+        ("arguments", "expected"),
+        [
+            ({}, [1, 2, 4, 8, 16, 32, 60, 60, 60]),
+            ({"poke_interval": 5}, [1, 2, 4, 5, 5]),
+            ({"poke_interval": 1}, [1, 1, 1]),
+            ({"poke_interval": 0.25}, [0.25, 0.25]),
+            ({"poke_interval": 0}, [0, 0]),
+            ({"exponential_backoff": True}, [1, 2, 4, 8, 16, 32, 64, 128, 256]),
+            ({"exponential_backoff": True, "max_wait": 100}, [1, 2, 4, 8, 16, 32, 64, 100, 100]),
+            ({"max_wait": 10}, [1, 2, 4, 8, 16, 32, 60]),
+        ],
+        ids=repr,
+    )
+    def test_they_start_short_and_lie_up_to_a_tenth_off(self, arguments, expected):
+        wait = new_wait(**arguments)
+        for interval in expected:
+            assert 0.9 * interval <= wait.next_interval() <= 1.1 * interval
+
+    def test_no_two_waits_keep_the_same_step(self):
+        first, second = new_wait(), new_wait()
+        assert [first.next_interval() for _ in range(9)] != [second.next_interval() for _ in range(9)]
+
+    def test_a_wait_without_end_does_not_overflow(self):
+        wait = new_wait(exponential_backoff=True, timeout=1e300)
+        assert all(wait.next_interval() < 1e10 for _ in range(5000))
+
+    @pytest.mark.parametrize(("elapsed", "expected"), [(3599.5, 0.5), (3600, 0), (9999, 0)])
+    def test_none_leads_beyond_the_deadline(self, clock, elapsed, expected):
+        clock.shift(elapsed)
+        assert new_wait().next_interval() == pytest.approx(expected, abs=1e-3)
+
+    def test_the_poll_before_the_end_is_followed_by_one_at_the_end(self, clock):
+        wait, passed = new_wait(timeout=100.0), 0.0
+        while step := wait.next_interval():
+            clock.shift(step)
+            passed += step
+        assert passed == pytest.approx(100, abs=1e-3)
+
+
+class TestHowItEnds:
+    def test_a_success_carries_the_query_as_a_plain_dict(self):
+        seen = status(
+            "SUCCESS",
+            QueryState.SUCCEEDED,
+            created_at=START,
+            finished_at=START + timedelta(seconds=2),
+        )
+        assert new_wait().saw(seen) == {"kind": "success", "query": seen.as_dict()}
+
+    @pytest.mark.parametrize(
+        ("seen", "message"),
+        [
+            (
+                status("FAILURE", QueryState.FAILED, error="Unknown table"),
+                f"Query {QUERY} ended as FAILURE: Unknown table",
+            ),
+            (
+                status(
+                    "REVOKED",
+                    QueryState.FAILED,
+                    created_at=START,
+                    finished_at=START + timedelta(seconds=2.54),
+                ),
+                f"Query {QUERY} ended as REVOKED after 2.5 s: Roe gave no reason",
+            ),
+            (
+                status("DONE", QueryState.FAILED, known=False),
+                f"Query {QUERY} ended as DONE: Roe gave no reason (an unknown status; if it means success,"
+                " name it in the connection's extra.success_statuses)",
+            ),
+        ],
+        ids=["error", "no reason", "unknown"],
+    )
+    def test_a_failure_says_how_the_query_ended_and_in_roe_s_words_why(self, seen, message):
+        assert new_wait().saw(seen) == {"kind": "query_failed", "message": message}
+
+    def test_a_query_that_runs_is_waited_for(self):
+        assert new_wait().saw(status("STARTED")) is None
+
+    def test_one_that_still_runs_at_the_deadline_is_a_timeout(self, clock):
+        wait = new_wait(timeout=90.0)
+        clock.shift(89)
+        assert wait.saw(status("STARTED")) is None
+        clock.shift(1)
+        assert wait.saw(status("STARTED")) == {
+            "kind": "timeout",
+            "message": f"Query {QUERY} is still STARTED after 90 s; the sensor's timeout is 90 s. It goes on"
+            " at Roe, which has no call to cancel it.",
+        }
+
+    @pytest.mark.parametrize(
+        ("seen", "kind"),
+        [
+            (status("SUCCESS", QueryState.SUCCEEDED), "success"),
+            (status("FAILURE", QueryState.FAILED), "query_failed"),
+        ],
+    )
+    def test_a_query_that_is_seen_to_have_ended_after_the_deadline_ended_as_it_did(self, clock, seen, kind):
+        clock.shift(timedelta(days=9))
+        assert new_wait().saw(seen)["kind"] == kind
+
+    @pytest.mark.parametrize("error", [*OTHER_ERRORS, RoeUnavailableError])
+    def test_an_error_ends_it_and_is_named(self, error):
+        assert new_wait().failed(error("what happened")) == {
+            "kind": "error",
+            "error": error.__name__,
+            "message": "what happened",
+        }
+
+    @pytest.mark.parametrize("error", [*OTHER_ERRORS, RoeUnavailableError])
+    def test_with_silent_fail_an_error_does_not_end_it(self, error, caplog):
+        assert new_wait(silent_fail=True).failed(error("what happened")) is None
+        assert caplog.messages == ["what happened Waiting on, for silent_fail is set."]
+
+    @pytest.mark.parametrize("error", [*OTHER_ERRORS, RoeUnavailableError])
+    def test_with_silent_fail_an_error_at_the_deadline_is_a_timeout(self, clock, error):
+        clock.shift(3600)
+        event = new_wait(silent_fail=True).failed(error("what happened"))
+        assert event["kind"] == "timeout"
+        assert event["message"].endswith("Last error: what happened")
+
+    def test_a_service_that_is_out_at_the_deadline_is_a_timeout_that_tells_so(self, clock):
+        clock.shift(3600)
+        assert new_wait().failed(RoeUnavailableError("Roe is out.")) == {
+            "kind": "timeout",
+            "message": f"Query {QUERY} was not seen to end after 3600 s; the sensor's timeout is 3600 s."
+            " It goes on at Roe, which has no call to cancel it. Last error: Roe is out.",
+        }
+
+    @pytest.mark.parametrize("error", OTHER_ERRORS)
+    def test_another_error_at_the_deadline_is_that_error(self, clock, error):
+        clock.shift(3600)
+        assert new_wait().failed(error("what happened"))["error"] == error.__name__
+
+    def test_every_event_is_plain_json(self, clock):
+        wait = new_wait(silent_fail=True)
+        clock.shift(3600)
+        for event in (
+            wait.saw(status("SUCCESS", QueryState.SUCCEEDED, created_at=START)),
+            wait.saw(status("FAILURE", QueryState.FAILED)),
+            wait.failed(RoeError("what happened")),
+        ):
+            assert json.loads(json.dumps(event)) == event
+
+
+class TestWhatTheLogSays:
+    @pytest.fixture(autouse=True)
+    def _all_levels(self, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level(logging.DEBUG, LOG.name)
+
+    def test_it_tells_what_changed_and_not_each_poll(self, clock, caplog):
+        wait = new_wait()
+        for word in ("PENDING", "PENDING", "STARTED", "STARTED", "STARTED", "RETRY"):
+            wait.saw(status(word))
+            clock.shift(6)
+        assert caplog.messages == [
+            f"Query {QUERY} is PENDING",
+            f"Query {QUERY}: PENDING -> STARTED after 12 s",
+            f"Query {QUERY}: STARTED -> RETRY after 30 s",
+        ]
+
+    def test_an_unknown_status_is_warned_of_once(self, caplog):
+        wait = new_wait()
+        for _ in range(3):
+            wait.saw(status("WARMING", known=False))
+        (warning,) = [record for record in caplog.records if record.levelno == logging.WARNING]
+        assert (
+            warning.getMessage() == "Status WARMING is unknown; without a finishing time it is taken to run."
+        )
+
+    def test_an_unknown_status_that_comes_back_is_not_warned_of_again(self, caplog):
+        wait = new_wait()
+        for word, known in (("WARMING", False), ("STARTED", True), ("WARMING", False)):
+            wait.saw(status(word, known=known))
+        assert sum("unknown" in message for message in caplog.messages) == 1
+
+    @pytest.mark.parametrize(
+        ("word", "state"), [("RETRY", QueryState.RUNNING), ("SUCCESS", QueryState.SUCCEEDED)]
+    )
+    def test_an_error_text_of_a_query_that_has_not_failed_is_warned_of(self, caplog, word, state):
+        new_wait().saw(status(word, state, error="worker lost"))
+        assert f"Roe says of status {word}: worker lost" in caplog.messages
+
+    def test_an_error_text_that_comes_later_is_told(self, caplog):
+        wait = new_wait()
+        wait.saw(status("RETRY"))
+        wait.saw(status("RETRY", error="worker lost"))
+        assert "Roe says of status RETRY: worker lost" in caplog.messages
+
+    def test_the_reason_of_a_failure_is_left_to_the_task_s_own_error(self, caplog):
+        new_wait().saw(status("FAILURE", QueryState.FAILED, error="Unknown table"))
+        assert caplog.messages == [f"Query {QUERY} is FAILURE"]
+
+
+class TestGoingOnElsewhere:
+    def test_it_goes_on_with_the_same_deadline(self, clock):
+        wait = new_wait(timeout=90.0)
+        clock.shift(1000)
+        assert Wait(**wait.arguments(), log=LOG).deadline == wait.deadline == START.timestamp() + 90
+
+    def test_its_arguments_are_plain_json(self):
+        arguments = new_wait(max_wait=10.0).arguments()
+        assert json.loads(json.dumps(arguments)) == arguments
+
+
+def test_a_task_stays_away_longer_than_a_supervisor_s_heartbeat():
+    assert HAND_OVER == 8

@@ -1,0 +1,234 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.triggers.base import BaseTrigger
+
+from airflow_provider_roe.testing import Fault, QueryPlan
+from airflow_provider_roe.transport import SharedSession
+from airflow_provider_roe.triggers import roe as module
+from airflow_provider_roe.triggers.roe import RoeQueryStatusTrigger
+from airflow_provider_roe.waiting import HAND_OVER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+QUERY = "7d9c3b1e-52f4-4a8d-9e60-1b7f2c4d8a35"
+ORGANIZATION = "3f0c7a52-8d1e-4b6f-9a27-5c1b0e84d6f3"
+RUNS_ON = QueryPlan(statuses=[("STARTED", math.inf)])
+FAILS = QueryPlan(statuses=(), ends_as="FAILURE", error="Unknown table")
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let first polls follow at once on the deferral."""
+    monkeypatch.setattr(module, "HAND_OVER", 0)
+    monkeypatch.setattr(module, "FIRST_POLL_SPREAD", 0)
+
+
+@pytest.fixture
+def new_trigger(roe, connect) -> Callable[..., RoeQueryStatusTrigger]:
+    """Return a function that makes a trigger which began to wait just now at the simulator."""
+    connect(roe)
+
+    def new_trigger(plan: QueryPlan | None = None, **arguments: Any) -> RoeQueryStatusTrigger:
+        query_id = roe.submit("SELECT 1", plan)
+        defaults = {"query_id": query_id, "started_at": time.time(), "timeout": 60.0, "poke_interval": 0.05}
+        return RoeQueryStatusTrigger(**defaults | arguments)
+
+    return new_trigger
+
+
+async def events_of(trigger: RoeQueryStatusTrigger) -> list[Any]:
+    return [event.payload async for event in trigger.run()]
+
+
+async def event_of(trigger: RoeQueryStatusTrigger) -> Any:
+    (event,) = await events_of(trigger)
+    assert json.loads(json.dumps(event)) == event
+    return event
+
+
+class TestWhatIsStored:
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            {},
+            {
+                "roe_conn_id": "roe_tenant",
+                "organization_id": ORGANIZATION,
+                "poke_interval": 30.0,
+                "exponential_backoff": True,
+                "max_wait": 600.0,
+                "silent_fail": True,
+            },
+        ],
+        ids=["defaults", "all"],
+    )
+    def test_the_trigger_can_be_made_anew_from_plain_json(self, arguments):
+        trigger = RoeQueryStatusTrigger(query_id=QUERY, started_at=1772366400.5, timeout=60.0, **arguments)
+        path, kwargs = trigger.serialize()
+        assert path == f"{RoeQueryStatusTrigger.__module__}.{RoeQueryStatusTrigger.__name__}"
+        copy = RoeQueryStatusTrigger(**json.loads(json.dumps(kwargs)))
+        assert copy.serialize() == (path, kwargs)
+        assert kwargs.items() >= arguments.items()
+
+    def test_there_are_ids_and_numbers_only(self, roe, new_trigger):
+        trigger = new_trigger()
+        stored = json.dumps(trigger.serialize())
+        assert roe.api_key not in stored
+        assert roe.url not in stored
+        assert all(isinstance(value, str | float | bool | None) for value in trigger.serialize()[1].values())
+
+    async def test_it_does_not_change_while_the_trigger_runs(self, new_trigger, at_once):
+        trigger = new_trigger()
+        before = trigger.serialize()
+        await event_of(trigger)
+        assert trigger.serialize() == before
+
+
+@pytest.mark.usefixtures("at_once")
+class TestEvents:
+    async def test_success(self, new_trigger):
+        trigger = new_trigger(QueryPlan(statuses=[("STARTED", 0.1)], ends_as="SUCCESS"))
+        event = await event_of(trigger)
+        assert event["kind"] == "success"
+        assert (event["query"]["query_id"], event["query"]["status"]) == (trigger.wait.query_id, "SUCCESS")
+        assert event["query"]["duration"] == pytest.approx(0.1, abs=0.05)
+
+    async def test_failure(self, new_trigger):
+        event = await event_of(new_trigger(FAILS))
+        assert event["kind"] == "query_failed"
+        assert "Unknown table" in event["message"]
+
+    async def test_timeout(self, new_trigger):
+        began = time.monotonic()
+        event = await event_of(new_trigger(RUNS_ON, timeout=0.3))
+        assert event["kind"] == "timeout"
+        assert "is still STARTED" in event["message"]
+        assert 0.25 < time.monotonic() - began < 1
+
+    @pytest.mark.parametrize(
+        ("arguments", "name"),
+        [
+            ({"query_id": QUERY}, "RoeNotFoundError"),
+            ({"query_id": "../x"}, "RoeInputError"),
+            ({"query_id": None}, "RoeInputError"),
+            ({"organization_id": QUERY}, "RoeRequestError"),
+            ({"organization_id": "acme"}, "RoeInputError"),
+            ({"roe_conn_id": "roe_nowhere"}, "RoeInputError"),
+        ],
+        ids=repr,
+    )
+    async def test_error_with_the_name_of_its_kind(self, new_trigger, arguments, name):
+        event = await event_of(new_trigger(**arguments))
+        assert (event["kind"], event["error"]) == ("error", name)
+
+    async def test_an_outage_longer_than_the_window(self, roe, new_trigger):
+        roe.add_fault(Fault(status_code=503))
+        event = await event_of(new_trigger())
+        assert (event["kind"], event["error"]) == ("error", "RoeUnavailableError")
+        assert "was answered with 503" in event["message"]
+
+    async def test_an_internal_error_is_an_event_and_not_raised(self, new_trigger, monkeypatch):
+        def broken(*_: Any) -> None:
+            raise KeyError("a bug")
+
+        trigger = new_trigger()
+        monkeypatch.setattr(trigger.wait, "saw", broken)
+        assert await event_of(trigger) == {
+            "kind": "error",
+            "error": "RoeError",
+            "message": "The wait broke off in the triggerer: KeyError: 'a bug'",
+        }
+
+    async def test_being_cancelled_is_not_an_event(self, new_trigger):
+        task = asyncio.create_task(events_of(new_trigger(RUNS_ON)))
+        await asyncio.sleep(0.2)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert not SharedSession._open[asyncio.get_running_loop()]
+
+
+@pytest.mark.usefixtures("at_once")
+class TestWaiting:
+    async def test_a_query_that_finished_while_the_triggerer_was_down_is_a_success(self, roe, new_trigger):
+        event = await event_of(new_trigger(started_at=time.time() - 7200, timeout=3600.0))
+        assert event["kind"] == "success"
+        assert len(roe.requests) == 1
+
+    async def test_a_passed_deadline_is_a_timeout_only_after_one_more_poll(self, roe, new_trigger):
+        event = await event_of(new_trigger(RUNS_ON, started_at=time.time() - 7200, timeout=3600.0))
+        assert event["kind"] == "timeout"
+        assert len(roe.requests) == 1
+
+    async def test_a_service_that_is_out_at_the_deadline_is_asked_once(self, roe, connect, new_trigger):
+        connect(roe, retry_window=300)
+        roe.add_fault(Fault(status_code=503))
+        event = await event_of(new_trigger(started_at=time.time() - 7200, timeout=3600.0))
+        assert event["kind"] == "timeout"
+        assert "Last error: " in event["message"]
+        assert len(roe.requests) == 1
+
+    async def test_a_transient_error_within_the_window_is_waited_out(self, roe, connect, new_trigger):
+        connect(roe, retry_window=0.1)
+        roe.add_fault(Fault(status_code=503, times=1))
+        assert (await event_of(new_trigger()))["kind"] == "success"
+
+    async def test_with_silent_fail_it_waits_on_whatever_the_error(self, roe, new_trigger):
+        roe.add_fault(*(Fault(status_code=code, times=1) for code in (401, 403, 404, 500)))
+        event = await event_of(new_trigger(silent_fail=True))
+        assert event["kind"] == "success"
+        assert [request.status_code for request in roe.requests] == [401, 403, 404, 500, 200]
+
+    async def test_a_key_that_is_rotated_does_not_end_the_wait(self, roe, connect, new_trigger, asked):
+        trigger = new_trigger(QueryPlan(statuses=[("STARTED", 0.5)], ends_as="SUCCESS"))
+        waiting = asyncio.create_task(event_of(trigger))
+        await asked(1)
+        roe.rotate_key("the-new-key")
+        connect(roe)
+        assert (await waiting)["kind"] == "success"
+        assert 401 in [request.status_code for request in roe.requests]
+
+    async def test_many_polls_use_one_tcp_connection_and_leave_none_open(self, roe, new_trigger):
+        await event_of(new_trigger(QueryPlan(statuses=[("STARTED", 0.4)], ends_as="SUCCESS")))
+        assert len(roe.requests) > 3
+        assert roe.connections == 1
+        assert not SharedSession._open[asyncio.get_running_loop()]
+
+    async def test_many_waits_each_fire_once(self, roe, new_trigger):
+        triggers = [new_trigger(QueryPlan(statuses=[("STARTED", 0.2)], ends_as="SUCCESS")) for _ in range(50)]
+        events = await asyncio.gather(*(event_of(trigger) for trigger in triggers))
+        assert [event["query"]["query_id"] for event in events] == [t.wait.query_id for t in triggers]
+        assert roe.connections <= 50
+
+
+class TestFirstPoll:
+    @pytest.fixture
+    def slept(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+        slept = []
+
+        async def sleep(seconds: float) -> None:
+            slept.append(seconds)
+
+        monkeypatch.setattr(module.asyncio, "sleep", sleep)
+        return slept
+
+    async def test_it_comes_when_the_worker_has_surely_exited_and_first_polls_are_spread(
+        self, new_trigger, slept
+    ):
+        for _ in range(10):
+            await event_of(new_trigger())
+        assert len(set(slept)) == 10
+        assert all(HAND_OVER <= seconds <= HAND_OVER + 2 for seconds in slept)
+
+
+def test_it_uses_nothing_that_the_oldest_airflow_lacks():
+    assert issubclass(RoeQueryStatusTrigger, BaseTrigger)
+    assert {name for name in vars(RoeQueryStatusTrigger) if not name.startswith("_")} == {"serialize", "run"}
