@@ -421,21 +421,19 @@ class TestTrouble:
         roe.add_fault(Fault(delay=0.3))
         assert ask(RoeHook(), roe.submit("SELECT 1")).status == "SUCCESS"
 
-    @pytest.mark.parametrize(
-        "retry_after", [7, datetime.now(UTC) + timedelta(seconds=3600)], ids=["seconds", "date"]
-    )
-    def test_both_forms_of_retry_after_are_found(self, roe, connect, ask, retry_after):
+    @pytest.mark.parametrize("as_date", [False, True], ids=["seconds", "date"])
+    def test_both_forms_of_retry_after_are_found(self, roe, connect, ask, as_date):
         connect(roe)
+        retry_after = datetime.now(UTC) + timedelta(hours=1) if as_date else 3600
         roe.add_fault(Fault(status_code=503, retry_after=retry_after))
         with pytest.raises(RoeUnavailableError) as e:
             ask(RoeHook(), QUERY)
-        assert e.value.retry_after == pytest.approx(7 if retry_after == 7 else 3600, abs=300)
+        assert e.value.retry_after == pytest.approx(3600, abs=30)
 
-    @pytest.mark.parametrize(
-        "retry_after", [3600, datetime.now(UTC) + timedelta(hours=1)], ids=["seconds", "date"]
-    )
-    def test_a_retry_after_beyond_the_window_is_capped_by_it(self, roe, connect, ask, retry_after):
+    @pytest.mark.parametrize("as_date", [False, True], ids=["seconds", "date"])
+    def test_a_retry_after_beyond_the_window_is_capped_by_it(self, roe, connect, ask, as_date):
         connect(roe, retry_window=0.5)
+        retry_after = datetime.now(UTC) + timedelta(hours=1) if as_date else 3600
         roe.add_fault(Fault(status_code=429, retry_after=retry_after))
         began = time.monotonic()
         with pytest.raises(RoeUnavailableError, match="Gave up after 2 attempts in"):
