@@ -602,6 +602,7 @@ class TestTls:
         connect(tls_roe, verify=bundle)
         assert ask(RoeHook(), tls_roe.submit("SELECT 1")).status == "SUCCESS"
 
+    @pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
     def test_it_is_accepted_unverified(self, tls_roe, connect, ask):
         connect(tls_roe, verify=False)
         assert ask(RoeHook(), tls_roe.submit("SELECT 1")).status == "SUCCESS"
