@@ -61,7 +61,7 @@ class RoeHook(BaseHook):
         self._entered = False
         self._shared: transport.SharedSession | None = None
 
-    # What Airflow 2.11 asks for the connection's form; later versions read the provider info.
+    # What Airflow before 3.2 asks for the connection's form; later versions read the provider info.
 
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:
@@ -127,7 +127,6 @@ class RoeHook(BaseHook):
         :raises RoeInputError: An argument or a field of the connection cannot be used.
         :raises RoeRequestError: Roe refused the request, or could not be asked.
         """
-        query_id = api.uuid(query_id, "query_id")
         return self._call(
             _Call(
                 lambda organization_id: api.result_request(query_id, organization_id),

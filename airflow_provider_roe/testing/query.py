@@ -4,10 +4,9 @@ from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
+from airflow_provider_roe.api import FAILURE_STATUSES
 from airflow_provider_roe.testing.plan import QueryPlan
 from airflow_provider_roe.testing.sql import Outcome
-
-_FAILED = {"FAILURE", "FAILED", "ERROR", "REVOKED", "REJECTED", "IGNORED", "CANCELLED", "CANCELED"}
 
 
 class State(NamedTuple):
@@ -84,7 +83,7 @@ class Query:
     @property
     def failed(self) -> bool:
         """Whether it has ended otherwise than well."""
-        return self.finished_at is not None and self.status.upper() in _FAILED
+        return self.finished_at is not None and self.status.upper() in FAILURE_STATUSES
 
     def finish(self, status: str, error: str | None) -> None:
         """End it now."""
@@ -105,7 +104,7 @@ class Query:
     def as_result(self) -> dict[str, Any]:
         """Answer to a result call; of a query that has ended, only once its outcome is there."""
         state = self.state
-        has_results = state.finished_at is not None and state.status.upper() not in _FAILED
+        has_results = state.finished_at is not None and state.status.upper() not in FAILURE_STATUSES
         return {
             "worksheet_query_id": self.id,
             "status": state.status,
