@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
-    from airflow.providers.common.compat.sdk import Context
+    from airflow.providers.common.compat.sdk import Context, XComArg
 
     from airflow_provider_roe.waiting import Event
 
@@ -73,7 +73,7 @@ class RoeQueryStatusSensor(BaseSensorOperator):
     def __init__(
         self,
         *,
-        query_id: str,
+        query_id: str | XComArg,
         roe_conn_id: str = RoeHook.default_conn_name,
         organization_id: str | None = None,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
@@ -105,7 +105,7 @@ class RoeQueryStatusSensor(BaseSensorOperator):
 
     def _poll(self, wait: Wait) -> Event | None:
         try:
-            return wait.saw(self.hook.get_query_status(self.query_id, deadline=wait.deadline))
+            return wait.saw(self.hook.get_query_status(wait.query_id, deadline=wait.deadline))
         except RoeError as e:
             return wait.failed(e)
 

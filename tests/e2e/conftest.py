@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +31,18 @@ def connection(roe: RoeSimulator, **changes: Any) -> str:
 def roe() -> Iterator[RoeSimulator]:
     with RoeSimulator() as roe:
         yield roe
+
+
+@pytest.fixture(scope="session")
+def database_env(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Environment of an Airflow that has a database and runs nothing, for commands and ``dag.test()``."""
+    env = os.environ | {
+        "AIRFLOW_HOME": str(tmp_path_factory.mktemp("airflow-home")),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
+    }
+    migration = [sys.executable, "-m", "airflow", "db", "migrate"]
+    subprocess.run(migration, env=env, check=True, capture_output=True, timeout=120)
+    return env
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -17,21 +16,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-@pytest.fixture(scope="module")
-def cli(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run ``airflow …`` with a database of its own."""
-    env = os.environ | {
-        "AIRFLOW_HOME": str(tmp_path_factory.mktemp("airflow")),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
-        "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
-    }
+@pytest.fixture
+def cli(database_env: dict[str, str]) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run ``airflow …``."""
+    env = database_env | {"AIRFLOW__CORE__TEST_CONNECTION": "Enabled"}
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "airflow", *arguments]
         return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
 
-    migration = run("db", "migrate")
-    assert migration.returncode == 0, migration.stderr
     return run
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections import Counter
@@ -88,18 +87,15 @@ def test_what_a_deferred_wait_leaves(airflow: LocalAirflow, roe: RoeSimulator) -
 
 
 def test_airflow_dags_test_runs_a_deferrable_sensor(
-    tmp_path: Path, example_dags: Path, roe_connection: RoeSimulator
+    database_env: dict[str, str], example_dags: Path, roe_connection: RoeSimulator
 ) -> None:
-    env = os.environ | {
-        "AIRFLOW_HOME": str(tmp_path),
-        "AIRFLOW__CORE__DAGS_FOLDER": str(example_dags),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
-    }
-    airflow = [sys.executable, "-m", "airflow"]
-    subprocess.run([*airflow, "db", "migrate"], env=env, check=True, capture_output=True, timeout=120)
     outcome = subprocess.run(
-        [*airflow, "dags", "test", "example_roe_submit_and_wait"],
-        env=env,
+        [sys.executable, "-m", "airflow", "dags", "test", "example_roe_submit_and_wait"],
+        env=database_env
+        | {
+            "AIRFLOW__CORE__DAGS_FOLDER": str(example_dags),
+            "AIRFLOW_CONN_ROE_DEFAULT": roe_connection.connection_uri,
+        },
         capture_output=True,
         text=True,
         timeout=180,
