@@ -21,7 +21,6 @@ from airflow.providers.common.compat.sdk import (
 from airflow_provider_roe import exceptions
 from airflow_provider_roe.exceptions import RoeError
 from airflow_provider_roe.hooks.roe import RoeHook
-from airflow_provider_roe.triggers.roe import RoeQueryStatusTrigger
 from airflow_provider_roe.waiting import HAND_OVER, Wait
 
 if TYPE_CHECKING:
@@ -124,6 +123,9 @@ class RoeQueryStatusSensor(BaseSensorOperator):
         return min(wait.next_interval(), left_on_worker)
 
     def _defer(self, wait: Wait) -> NoReturn:
+        # Imported here, for Airflow's base class alone costs 10 ms, which every parse of a DAG would pay.
+        from airflow_provider_roe.triggers.roe import RoeQueryStatusTrigger
+
         elapsed = time.time() - wait.started_at
         timeout = wait.timeout - elapsed + TRIGGER_GRACE
         if self.execution_timeout:
