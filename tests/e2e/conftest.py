@@ -51,16 +51,22 @@ def example_dags() -> Path:
 
 
 @pytest.fixture(scope="session")
-def airflow(roe: RoeSimulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAirflow]:
-    folder = tmp_path_factory.mktemp("airflow")
-    dags = folder / "dags"
-    dags.mkdir()
+def dags(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the DAGs of these tests and the examples."""
+    dags = tmp_path_factory.mktemp("dags")
     for source in (DAGS, EXAMPLE_DAGS):
         (dags / source.name).symlink_to(source)
+    return dags
+
+
+@pytest.fixture(scope="session")
+def airflow(
+    roe: RoeSimulator, dags: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LocalAirflow]:
     env = {
         "AIRFLOW_CONN_ROE_DEFAULT": connection(roe),
         "AIRFLOW_CONN_ROE_IMPATIENT": connection(roe, extra={"retry_window": 2}),
         "AIRFLOW_CONN_ROE_WRONG_KEY": connection(roe, password="not-the-key"),
     }
-    with LocalAirflow(folder / "home", dags, env=env) as airflow:
+    with LocalAirflow(tmp_path_factory.mktemp("airflow"), dags, env=env) as airflow:
         yield airflow
