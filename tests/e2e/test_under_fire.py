@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from _pytest.capture import CaptureFixture
-
 pytestmark = pytest.mark.skipif(
     not AVAILABLE, reason="needs a PostgreSQL server: install it (Debian: postgresql)"
 )
@@ -52,7 +50,7 @@ def until(condition: Callable[[], bool], timeout: float) -> None:
 
 
 def test_no_wait_is_lost_or_wrong_when_a_triggerer_is_killed_and_the_other_restarts(
-    airflow: LocalAirflow, roe: RoeSimulator, capsys: CaptureFixture[str]
+    airflow: LocalAirflow, roe: RoeSimulator, capsys: pytest.CaptureFixture[str]
 ) -> None:
     airflow.wait_for_dag("under_fire")
     # They end one after another from a minute on: before, while and after no triggerer runs.
