@@ -109,6 +109,7 @@ class QueryStatus:
     :param error: Roe's error text, cut to 2,000 characters. May be set while the query is retried.
     :param created_at: When the query was submitted; None if unknown.
     :param finished_at: When it ended; None while it runs or if unknown.
+    :param request_id: The ``X-Request-ID`` of the request that was answered so.
     """
 
     query_id: str
@@ -118,6 +119,12 @@ class QueryStatus:
     error: str | None = None
     created_at: datetime | None = None
     finished_at: datetime | None = None
+    request_id: str | None = field(default=None, compare=False)
+
+    @property
+    def ended_unknown(self) -> bool:
+        """Whether only a finishing time says that the query ended, with a status that nobody knows."""
+        return self.state is QueryState.FAILED and not self.known
 
     @property
     def duration(self) -> float | None:
@@ -297,6 +304,7 @@ def read_status(
                 error=clip(_messages(rest.get("error"))) or None,
                 created_at=_time(rest.get("created_at")),
                 finished_at=_time(finished_at),
+                request_id=response.request_id,
             )
     _refuse_shape(request, response, "the status of this query")
 
@@ -378,11 +386,12 @@ def _read_json(request: Request, response: Response) -> Any:
 
 def _refuse_shape(request: Request, response: Response, expected: str) -> NoReturn:
     start = clip(response.body[:800].decode("utf-8", "replace"), 200)
+    kind = f"answered with {response.status_code} and a body that is not {expected}"
     raise RoeUnavailableError(
-        f"{request.method} {request.path} was answered with {response.status_code} and a body that is not"
-        f" {expected}; it starts with {start!r}. {_NOT_ROE}",
+        f"{request.method} {request.path} was {kind}; it starts with {start!r}. {_NOT_ROE}",
         status_code=response.status_code,
         request_id=response.request_id,
+        kind=kind,
         repeatable=request.repeatable,
     )
 

@@ -11,6 +11,11 @@ from __future__ import annotations
 class RoeError(Exception):
     """Base class of this provider's errors."""
 
+    @property
+    def kind(self) -> str:
+        """What errors alike have in common, in a few words."""
+        return str(self.args[0]) if self.args else type(self).__name__
+
 
 class RoeInputError(RoeError, ValueError):
     """A value that the user gave cannot be used: a query id, an argument, a field of the connection."""
@@ -23,15 +28,27 @@ class RoeRequestError(RoeError):
     :param message: What happened, and what to do about it.
     :param status_code: HTTP status that Roe answered with; None if it did not answer.
     :param request_id: The request's ``X-Request-ID``, by which Roe's support finds it.
+    :param kind: What errors alike have in common, in a few words. Default: the status code.
     """
 
     def __init__(
-        self, message: str, *, status_code: int | None = None, request_id: str | None = None
+        self,
+        message: str,
+        *,
+        status_code: int | None = None,
+        request_id: str | None = None,
+        kind: str | None = None,
     ) -> None:
         super().__init__(message)
         self.status_code = status_code
         self.request_id = request_id
         self.conn_id: str | None = None  # set by the hook, the only one who knows it
+        self._kind = kind
+
+    @property
+    def kind(self) -> str:
+        """What errors alike have in common, in a few words."""
+        return self._kind or (f"answered with {self.status_code}" if self.status_code else super().kind)
 
     def __str__(self) -> str:
         message = super().__str__()
@@ -57,6 +74,7 @@ class RoeUnavailableError(RoeRequestError):
     :param message: What happened, and what to do about it.
     :param status_code: HTTP status that Roe answered with; None if it did not answer.
     :param request_id: The request's ``X-Request-ID``.
+    :param kind: What errors alike have in common, in a few words. Default: the status code.
     :param retry_after: Seconds for which the server wants to be left alone, or None.
     :param repeatable: Whether the request may be sent again. A submit may where the server certainly did not
         act on it.
@@ -68,10 +86,11 @@ class RoeUnavailableError(RoeRequestError):
         *,
         status_code: int | None = None,
         request_id: str | None = None,
+        kind: str | None = None,
         retry_after: float | None = None,
         repeatable: bool = True,
     ) -> None:
-        super().__init__(message, status_code=status_code, request_id=request_id)
+        super().__init__(message, status_code=status_code, request_id=request_id, kind=kind)
         self.retry_after = retry_after
         self.repeatable = repeatable
         self.attempts = 1

@@ -19,35 +19,37 @@ from airflow_provider_roe.exceptions import RoeUnavailableError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from airflow_provider_roe.trouble import Troubles
+
 T = TypeVar("T")
 
 _backoff = wait_exponential_jitter(initial=1, max=30, jitter=1)
 
 
-def call(attempt: Callable[[], T], *, window: Callable[[], float], log: Any) -> T:
+def call(attempt: Callable[[], T], *, window: Callable[[], float], troubles: Troubles) -> T:
     """
     Call ``attempt`` until it succeeds, or fails for good.
 
     :param attempt: Sends one request and reads its answer.
     :param window: Tells for how many seconds transient errors are retried. The last attempt is at their end.
-    :param log: A logger, which is told of the first failure and of the recovery.
+    :param troubles: Is told of each failure that another attempt follows, and of the recovery.
     :raises RoeUnavailableError: The last transient error; it says how often and how long it was tried.
     """
-    retrying = Retrying(**_policy(window, log))
+    retrying = Retrying(**_policy(window, troubles))
     answer: T = retrying(attempt)
-    _log_recovery(retrying, log)
+    _tell_recovery(retrying, troubles)
     return answer
 
 
-async def acall(attempt: Callable[[], Awaitable[T]], *, window: Callable[[], float], log: Any) -> T:
+async def acall(attempt: Callable[[], Awaitable[T]], *, window: Callable[[], float], troubles: Troubles) -> T:
     """Do as :func:`call` does, on an event loop."""
-    retrying = AsyncRetrying(**_policy(window, log))
+    retrying = AsyncRetrying(**_policy(window, troubles))
     answer: T = await retrying(attempt)
-    _log_recovery(retrying, log)
+    _tell_recovery(retrying, troubles)
     return answer
 
 
-def _policy(window: Callable[[], float], log: Any) -> dict[str, Any]:
+def _policy(window: Callable[[], float], troubles: Troubles) -> dict[str, Any]:
     def is_worth_repeating(error: BaseException) -> bool:
         return isinstance(error, RoeUnavailableError) and error.repeatable
 
@@ -57,8 +59,7 @@ def _policy(window: Callable[[], float], log: Any) -> dict[str, Any]:
         return min(seconds, max(window() - (state.seconds_since_start or 0), 0))
 
     def tell(state: RetryCallState) -> None:
-        if state.attempt_number == 1:
-            log.warning("%s Retrying for up to %.0f s.", _error(state), window())
+        troubles.met(_error(state), f"Retrying for up to {window():.0f} s.")
 
     return {
         "retry": retry_if_exception(is_worth_repeating),
@@ -82,7 +83,6 @@ def _give_up(state: RetryCallState) -> None:
     raise error
 
 
-def _log_recovery(retrying: Retrying | AsyncRetrying, log: Any) -> None:
+def _tell_recovery(retrying: Retrying | AsyncRetrying, troubles: Troubles) -> None:
     if (attempts := retrying.statistics["attempt_number"]) > 1:
-        seconds = time.monotonic() - retrying.statistics["start_time"]
-        log.info("Roe answers again, after %d attempts in %.0f s.", attempts, seconds)
+        troubles.over(attempts, time.monotonic() - retrying.statistics["start_time"])

@@ -335,6 +335,7 @@ def _unavailable(
     return RoeUnavailableError(
         f"{request.method} {request.path} got no answer: {trouble}.",
         request_id=request_id,
+        kind=trouble,
         repeatable=request.repeatable or not connected or isinstance(cause, known[:3]),
     )
 

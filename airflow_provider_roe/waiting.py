@@ -8,10 +8,12 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+import pendulum
 from airflow.providers.common.compat.sdk import conf
 
 from airflow_provider_roe.api import QueryState, QueryStatus, clip
 from airflow_provider_roe.exceptions import RoeUnavailableError
+from airflow_provider_roe.trouble import Troubles
 
 if TYPE_CHECKING:
     from airflow_provider_roe.exceptions import RoeError
@@ -54,6 +56,7 @@ class Wait:
     def __post_init__(self) -> None:
         if isinstance(self.query_id, UUID):
             self.query_id = str(self.query_id)
+        self.troubles = Troubles(self.log)
         self._polls = 0
         self._warned: set[str] = set()
         self._last: QueryStatus | None = None
@@ -69,7 +72,16 @@ class Wait:
 
     @property
     def _elapsed(self) -> str:
-        return f"{max(time.time() - self.started_at, 0):.0f} s"
+        return in_words(time.time() - self.started_at)
+
+    def tell_start(self, conn_id: str) -> None:
+        """Tell what is waited for."""
+        self.log.info(
+            "Waiting for query %s on connection %s, for at most %s",
+            self.query_id,
+            conn_id,
+            in_words(self.timeout),
+        )
 
     def next_interval(self) -> float:
         """
@@ -92,32 +104,39 @@ class Wait:
         self._tell(status)
         self._last = status
         if status.state is QueryState.SUCCEEDED:
-            return {"kind": "success", "query": status.as_dict()}
+            return self._end({"kind": "success", "query": status.as_dict()})
         if status.state is QueryState.FAILED:
-            return {"kind": "query_failed", "message": _why_failed(status)}
-        return self.timed_out() if time.time() >= self.deadline else None
+            return self._end({"kind": "query_failed", "message": _why_failed(status)})
+        return self._timed_out() if time.time() >= self.deadline else None
 
     def failed(self, error: RoeError) -> Event | None:
         """Take note that Roe could not be asked; return the event that ends the wait, or None to wait on."""
         if time.time() >= self.deadline and (self.silent_fail or isinstance(error, RoeUnavailableError)):
-            return self.timed_out(error)
+            return self._timed_out(error)
         if self.silent_fail:
-            self.log.error("%s Waiting on, for silent_fail is set.", error)
+            self.troubles.met(error, "Waiting on, for silent_fail is set.")
             return None
-        return {"kind": "error", "error": type(error).__name__, "message": str(error)}
+        return self._end({"kind": "error", "error": type(error).__name__, "message": str(error)})
 
-    def timed_out(self, error: RoeError | None = None) -> Event:
-        """Return the event of a wait that lasted too long."""
+    def _timed_out(self, error: RoeError | None = None) -> Event:
         seen = f"is still {self._last.status}" if self._last else "was not seen to end"
         message = (
             f"Query {clip(str(self.query_id), 100)} {seen} after {self._elapsed}; the sensor's timeout is"
             f" {self.timeout:g} s. It goes on at Roe, which has no call to cancel it."
         )
-        return {"kind": "timeout", "message": f"{message} Last error: {error}" if error else message}
+        if error:
+            message += f" Last error: {error}"
+        elif self._last:
+            message += f" Request id: {self._last.request_id}."
+        return self._end({"kind": "timeout", "message": message})
+
+    def _end(self, event: Event) -> Event:
+        self.troubles.sum_up()
+        return event
 
     def _tell(self, status: QueryStatus) -> None:
         if not self._last:
-            self.log.info("Query %s is %s", self.query_id, status.status)
+            self.log.info("Query %s is %s after %s", self.query_id, status.status, self._elapsed)
         elif self._last.status != status.status:
             self.log.info(
                 "Query %s: %s -> %s after %s", self.query_id, self._last.status, status.status, self._elapsed
@@ -133,8 +152,15 @@ class Wait:
             self.log.warning("%s", text)
 
 
+def in_words(seconds: float) -> str:
+    """Return a span of time as one would say it: ``7.3 s``, ``2 hours 3 minutes 1 second``."""
+    if seconds < 60:
+        return f"{max(seconds, 0):.1f} s"
+    return pendulum.duration(seconds=round(seconds)).in_words()
+
+
 def _why_failed(status: QueryStatus) -> str:
-    duration = "" if status.duration is None else f" after {status.duration:.1f} s"
+    duration = "" if status.duration is None else f" after {in_words(status.duration)}"
     message = (
         f"Query {status.query_id} ended as {status.status}{duration}: {status.error or 'Roe gave no reason'}"
     )
@@ -142,4 +168,6 @@ def _why_failed(status: QueryStatus) -> str:
         message += (
             " (an unknown status; if it means success, name it in the connection's extra.success_statuses)"
         )
-    return message
+    if not message.endswith((".", "!", "?")):
+        message += "."
+    return f"{message} Request id: {status.request_id}."

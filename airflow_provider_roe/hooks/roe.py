@@ -21,6 +21,7 @@ from airflow_provider_roe.exceptions import (
     RoeRequestError,
     RoeUnavailableError,
 )
+from airflow_provider_roe.trouble import Troubles
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -108,16 +109,23 @@ class RoeHook(BaseHook):
             )
         )
 
-    def get_query_status(self, query_id: str, *, deadline: float | None = None) -> QueryStatus:
+    def get_query_status(
+        self, query_id: str, *, deadline: float | None = None, troubles: Troubles | None = None
+    ) -> QueryStatus:
         """
         Ask how far a query is.
 
+        An end with a status that is unknown is believed only when it is read twice.
+
         :param query_id: The UUID that :meth:`submit_query` returned.
         :param deadline: Unix time after which transient errors are not retried.
+        :param troubles: Counts transient errors over many calls; by default each call tells of its own.
         :raises RoeInputError: An argument or a field of the connection cannot be used.
         :raises RoeRequestError: Roe refused the request, or could not be asked.
         """
-        return self._call(_status(query_id), deadline)
+        call = _status(query_id)
+        status = self._call(call, deadline, troubles)
+        return self._call(call, deadline, troubles) if status.ended_unknown else status
 
     def get_query_result(self, query_id: str) -> QueryResult:
         """
@@ -134,9 +142,13 @@ class RoeHook(BaseHook):
             )
         )
 
-    async def aget_query_status(self, query_id: str, *, deadline: float | None = None) -> QueryStatus:
+    async def aget_query_status(
+        self, query_id: str, *, deadline: float | None = None, troubles: Troubles | None = None
+    ) -> QueryStatus:
         """Do as :meth:`get_query_status` does, without blocking the event loop."""
-        return await self._acall(_status(query_id), deadline)
+        call = _status(query_id)
+        status = await self._acall(call, deadline, troubles)
+        return await self._acall(call, deadline, troubles) if status.ended_unknown else status
 
     def test_connection(self) -> tuple[bool, str]:
         """
@@ -210,11 +222,15 @@ class RoeHook(BaseHook):
         left = math.inf if deadline is None else max(deadline - time.time(), 0)
         return lambda: min((self._connection or RoeConnection).retry_window, left)
 
-    def _call(self, call: _Call[T], deadline: float | None = None) -> T:
+    def _call(self, call: _Call[T], deadline: float | None = None, troubles: Troubles | None = None) -> T:
         from airflow_provider_roe import retry
 
         def attempts() -> T:
-            return retry.call(lambda: self._attempt(call), window=self._window(deadline), log=self.log)
+            return retry.call(
+                lambda: self._attempt(call),
+                window=self._window(deadline),
+                troubles=troubles or Troubles(self.log),
+            )
 
         try:
             return attempts()
@@ -237,7 +253,9 @@ class RoeHook(BaseHook):
             e.conn_id = self.roe_conn_id
             raise
 
-    async def _acall(self, call: _Call[T], deadline: float | None = None) -> T:
+    async def _acall(
+        self, call: _Call[T], deadline: float | None = None, troubles: Troubles | None = None
+    ) -> T:
         from airflow_provider_roe import retry
 
         async def attempts() -> T:
@@ -246,7 +264,7 @@ class RoeHook(BaseHook):
             async def attempt() -> T:
                 return await self._aattempt(call, until=lambda: now + window())
 
-            return await retry.acall(attempt, window=window, log=self.log)
+            return await retry.acall(attempt, window=window, troubles=troubles or Troubles(self.log))
 
         try:
             return await attempts()

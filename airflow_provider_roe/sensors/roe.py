@@ -19,7 +19,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_roe import exceptions
-from airflow_provider_roe.exceptions import RoeError
+from airflow_provider_roe.exceptions import RoeError, RoeUnavailableError
 from airflow_provider_roe.hooks.roe import RoeHook
 from airflow_provider_roe.waiting import HAND_OVER, Wait
 
@@ -98,15 +98,28 @@ class RoeQueryStatusSensor(BaseSensorOperator):
         """Ask once how far the query is."""
         if self._wait is None:
             self._wait = self._new_wait(self._first_start(context))
-            self._seconds_on_worker = self._defer_after(context)
-        event = self._poll(self._wait)
-        return PokeReturnValue(True, self._conclude(event)) if event else False
+            self._wait.tell_start(self.roe_conn_id)
+            self._defer_at = time.time() + self._defer_after(context)
+        if not (event := self._poll(self._wait, self._defer_at)):
+            return False
+        outcome = self._outcome(event)
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return PokeReturnValue(True, outcome)
 
-    def _poll(self, wait: Wait) -> Event | None:
+    def _poll(self, wait: Wait, defer_at: float = math.inf) -> Event | None:
         try:
-            return wait.saw(self.hook.get_query_status(wait.query_id, deadline=wait.deadline))
+            status = self.hook.get_query_status(
+                wait.query_id, deadline=min(wait.deadline, defer_at), troubles=wait.troubles
+            )
+        except RoeUnavailableError as e:
+            if defer_at <= time.time() < wait.deadline:
+                wait.troubles.met(e, "The triggerer goes on trying.")
+                return None
+            return wait.failed(e)
         except RoeError as e:
             return wait.failed(e)
+        return wait.saw(status)
 
     def _get_next_poke_interval(
         self, started_at: datetime | float, run_duration: Callable[[], float], poke_count: int
@@ -115,9 +128,10 @@ class RoeQueryStatusSensor(BaseSensorOperator):
         wait = self._wait
         assert wait is not None  # noqa: S101 - there was a poll
         if self.reschedule:
+            wait.troubles.sum_up()
             interval = super()._get_next_poke_interval(started_at, run_duration, poke_count)
             return max(min(interval, wait.deadline - time.time()), HAND_OVER)
-        left_on_worker = self._seconds_on_worker - run_duration()
+        left_on_worker = self._defer_at - time.time()
         if left_on_worker <= 0:
             self._defer(wait)
         return min(wait.next_interval(), left_on_worker)
@@ -126,6 +140,7 @@ class RoeQueryStatusSensor(BaseSensorOperator):
         # Imported here, for Airflow's base class alone costs 10 ms, which every parse of a DAG would pay.
         from airflow_provider_roe.triggers.roe import RoeQueryStatusTrigger
 
+        wait.troubles.sum_up()
         elapsed = time.time() - wait.started_at
         timeout = wait.timeout - elapsed + TRIGGER_GRACE
         if self.execution_timeout:
@@ -140,7 +155,11 @@ class RoeQueryStatusSensor(BaseSensorOperator):
 
     def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:
         """Finish the task after the trigger's event."""
-        return self._conclude(event)
+        outcome = self._outcome(event)
+        if isinstance(outcome, BaseException):
+            raise outcome
+        self.log.info("Query %s ended as %s", outcome["query_id"], outcome["status"])
+        return outcome
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Go on after a deferral; where Airflow broke it off, look at the query before giving up."""
@@ -151,40 +170,43 @@ class RoeQueryStatusSensor(BaseSensorOperator):
         wait = self._new_wait(start.timestamp() if start else time.time())
         limit = self.execution_timeout
         if limit and time.time() >= wait.started_at + limit.total_seconds():
-            self._fail(AirflowTaskTimeout(f"The task's execution_timeout of {limit} is over."))
+            raise self._failure(AirflowTaskTimeout(f"The task's execution_timeout of {limit} is over."))
         reason = (next_kwargs or {}).get("error", "unknown")
-        return self._conclude(
-            self._poll(wait)
-            or {
-                "kind": "error",
-                "error": RoeError.__name__,
-                "message": f"The trigger of this wait failed ({reason}): see the triggerer's log, and whether"
-                " airflow-provider-roe is installed there.",
-            }
-        )
+        event = self._poll(wait) or {
+            "kind": "error",
+            "error": RoeError.__name__,
+            "message": f"The trigger of this wait failed ({reason}): see the triggerer's log, and whether"
+            " airflow-provider-roe is installed there.",
+        }
+        return self.execute_complete(context, event)
 
-    def _conclude(self, event: Any) -> dict[str, Any]:
-        """End the task as an event says."""
+    def _outcome(self, event: Any) -> dict[str, Any] | BaseException:
+        """
+        Return what the task returns after an event, or what it raises.
+
+        It is raised elsewhere, by a method of Airflow's own: the traceback in the task's log leads nobody
+        through ours.
+        """
         match event:
             case {"kind": "success", "query": {"query_id": str(), "status": str()}}:
                 return dict(event["query"])
             case {"kind": "query_failed", "message": str(message)}:
-                self._fail(AirflowFailException(message))
+                return self._failure(AirflowFailException(message))
             case {"kind": "timeout", "message": str(message)}:
-                self._fail(AirflowSensorTimeout(message))
+                return self._failure(AirflowSensorTimeout(message))
             case {"kind": "error", "error": str(name), "message": str(message)}:
                 kind: Any = getattr(exceptions, name, None)
                 if not (isinstance(kind, type) and issubclass(kind, RoeError)):
                     kind = RoeError
-                self._fail(kind(message))
-        self._fail(RoeError(f"The trigger sent an event that is not understood: {event!r}"))
+                return self._failure(kind(message))
+        return self._failure(RoeError(f"The trigger sent an event that is not understood: {event!r}"))
 
-    def _fail(self, error: BaseException) -> NoReturn:
-        """Fail the task, or skip it if it is to be skipped for this."""
+    def _failure(self, error: BaseException) -> BaseException:
+        """Return what a task raises that is to fail, or to be skipped for this."""
         final = isinstance(error, AirflowFailException | AirflowSensorTimeout | AirflowTaskTimeout)
         if self.never_fail or (self.soft_fail and final):
-            raise AirflowSkipException(str(error)) from error
-        raise error
+            return AirflowSkipException(str(error))
+        return error
 
     def _defer_after(self, context: Context) -> float:
         if not self.deferrable:

@@ -95,7 +95,10 @@ class RoeQueryStatusTrigger(BaseTrigger):
         async with RoeHook(self.roe_conn_id, organization_id=self.organization_id) as hook:
             while True:
                 try:
-                    event = wait.saw(await hook.aget_query_status(wait.query_id, deadline=wait.deadline))
+                    status = await hook.aget_query_status(
+                        wait.query_id, deadline=wait.deadline, troubles=wait.troubles
+                    )
+                    event = wait.saw(status)
                 except RoeError as e:
                     event = wait.failed(e)
                 if event:

@@ -58,6 +58,21 @@ def test_its_text_names_the_connection_and_the_request(error):
     assert str(raised) == "Roe is ill. Connection: roe_tenant. Request id: r-1."
 
 
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (RoeInputError("query_id must be a UUID."), "query_id must be a UUID."),
+        (RoeUnavailableError("GET /x was answered with 503.", status_code=503), "answered with 503"),
+        (RoeUnavailableError("GET /x got no answer: it broke.", kind="it broke"), "it broke"),
+        (RoeRequestError("No.", request_id="r-1"), "No."),
+        (RoeError(), "RoeError"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+def test_errors_alike_are_of_one_kind(error, kind):
+    assert error.kind == kind
+
+
 def test_the_text_of_one_that_was_retried_tells_how_often_and_how_long():
     raised = RoeUnavailableError("Roe is ill.", request_id="r-1")
     raised.attempts, raised.elapsed = 4, 31.6

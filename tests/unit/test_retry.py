@@ -15,6 +15,7 @@ from airflow_provider_roe.exceptions import (
     RoeRequestError,
     RoeUnavailableError,
 )
+from airflow_provider_roe.trouble import Troubles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -64,8 +65,8 @@ def attempt(request: pytest.FixtureRequest, clock: Clock) -> Callable[..., Any]:
             return once()
 
         if request.param == "call":
-            return retry.call(once, window=lambda: window, log=LOG)
-        return asyncio.run(retry.acall(aonce, window=lambda: window, log=LOG))
+            return retry.call(once, window=lambda: window, troubles=Troubles(LOG))
+        return asyncio.run(retry.acall(aonce, window=lambda: window, troubles=Troubles(LOG)))
 
     return attempt
 

@@ -47,7 +47,7 @@ def new_wait(**arguments: Any) -> Wait:
 
 
 def status(word: str, state: QueryState = QueryState.RUNNING, **fields: Any) -> QueryStatus:
-    return QueryStatus(QUERY, word, state, **fields)
+    return QueryStatus(QUERY, word, state, request_id="r-1", **fields)
 
 
 class TestIntervals:
@@ -106,7 +106,7 @@ class TestHowItEnds:
         [
             (
                 status("FAILURE", QueryState.FAILED, error="Unknown table"),
-                f"Query {QUERY} ended as FAILURE: Unknown table",
+                f"Query {QUERY} ended as FAILURE: Unknown table. Request id: r-1.",
             ),
             (
                 status(
@@ -115,12 +115,12 @@ class TestHowItEnds:
                     created_at=START,
                     finished_at=START + timedelta(seconds=2.54),
                 ),
-                f"Query {QUERY} ended as REVOKED after 2.5 s: Roe gave no reason",
+                f"Query {QUERY} ended as REVOKED after 2.5 s: Roe gave no reason. Request id: r-1.",
             ),
             (
                 status("DONE", QueryState.FAILED, known=False),
                 f"Query {QUERY} ended as DONE: Roe gave no reason (an unknown status; if it means success,"
-                " name it in the connection's extra.success_statuses)",
+                " name it in the connection's extra.success_statuses). Request id: r-1.",
             ),
         ],
         ids=["error", "no reason", "unknown"],
@@ -138,8 +138,8 @@ class TestHowItEnds:
         clock.shift(1)
         assert wait.saw(status("STARTED")) == {
             "kind": "timeout",
-            "message": f"Query {QUERY} is still STARTED after 90 s; the sensor's timeout is 90 s. It goes on"
-            " at Roe, which has no call to cancel it.",
+            "message": f"Query {QUERY} is still STARTED after 1 minute 30 seconds; the sensor's timeout is 90"
+            " s. It goes on at Roe, which has no call to cancel it. Request id: r-1.",
         }
 
     @pytest.mark.parametrize(
@@ -162,8 +162,9 @@ class TestHowItEnds:
         }
 
     @pytest.mark.parametrize("error", [*OTHER_ERRORS, RoeUnavailableError])
-    def test_with_silent_fail_an_error_does_not_end_it(self, error, caplog):
-        assert new_wait(silent_fail=True).failed(error("what happened")) is None
+    def test_with_silent_fail_an_error_does_not_end_it_and_is_told_once(self, error, caplog):
+        wait = new_wait(silent_fail=True)
+        assert [wait.failed(error("what happened")) for _ in range(9)] == [None] * 9
         assert caplog.messages == ["what happened Waiting on, for silent_fail is set."]
 
     @pytest.mark.parametrize("error", [*OTHER_ERRORS, RoeUnavailableError])
@@ -177,7 +178,7 @@ class TestHowItEnds:
         clock.shift(3600)
         assert new_wait().failed(RoeUnavailableError("Roe is out.")) == {
             "kind": "timeout",
-            "message": f"Query {QUERY} was not seen to end after 3600 s; the sensor's timeout is 3600 s."
+            "message": f"Query {QUERY} was not seen to end after 1 hour; the sensor's timeout is 3600 s."
             " It goes on at Roe, which has no call to cancel it. Last error: Roe is out.",
         }
 
@@ -208,9 +209,9 @@ class TestWhatTheLogSays:
             wait.saw(status(word))
             clock.shift(6)
         assert caplog.messages == [
-            f"Query {QUERY} is PENDING",
-            f"Query {QUERY}: PENDING -> STARTED after 12 s",
-            f"Query {QUERY}: STARTED -> RETRY after 30 s",
+            f"Query {QUERY} is PENDING after 0.0 s",
+            f"Query {QUERY}: PENDING -> STARTED after 12.0 s",
+            f"Query {QUERY}: STARTED -> RETRY after 30.0 s",
         ]
 
     def test_an_unknown_status_is_warned_of_once(self, caplog):
@@ -243,7 +244,32 @@ class TestWhatTheLogSays:
 
     def test_the_reason_of_a_failure_is_left_to_the_task_s_own_error(self, caplog):
         new_wait().saw(status("FAILURE", QueryState.FAILED, error="Unknown table"))
-        assert caplog.messages == [f"Query {QUERY} is FAILURE"]
+        assert caplog.messages == [f"Query {QUERY} is FAILURE after 0.0 s"]
+
+    def test_it_begins_with_what_is_waited_for(self, caplog):
+        new_wait(timeout=90061.0).tell_start("roe_tenant")
+        assert caplog.messages == [
+            f"Waiting for query {QUERY} on connection roe_tenant, for at most 1 day 1 hour 1 minute 1 second"
+        ]
+
+    @pytest.mark.parametrize("end", ["success", "failure", "timeout", "error"])
+    def test_it_ends_with_how_often_each_kind_of_trouble_came(self, clock, caplog, end):
+        wait = new_wait(silent_fail=True)
+        for _ in range(3):
+            wait.failed(RoeUnavailableError("Roe is out.", status_code=503))
+        caplog.clear()
+        match end:
+            case "success":
+                wait.saw(status("SUCCESS", QueryState.SUCCEEDED))
+            case "failure":
+                wait.saw(status("FAILURE", QueryState.FAILED))
+            case "timeout":
+                clock.shift(3600)
+                wait.saw(status("STARTED"))
+            case "error":
+                wait.silent_fail = False
+                wait.failed(RoeNotFoundError("Roe knows no such query."))
+        assert caplog.messages[-1] == "Trouble on the way: answered with 503 (3 x)."
 
 
 class TestGoingOnElsewhere:

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import logging
+import time
+
+import pytest
+
+from airflow_provider_roe.exceptions import RoeInputError, RoeUnavailableError
+from airflow_provider_roe.trouble import TELL_AGAIN, Troubles
+
+LOG = logging.getLogger("roe.trouble")
+BUSY = RoeUnavailableError("Roe is busy.", status_code=503)
+BROKEN = RoeUnavailableError("Roe hung up.", kind="the connection broke")
+
+
+@pytest.fixture(autouse=True)
+def _all_levels(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, LOG.name)
+
+
+@pytest.fixture
+def troubles() -> Troubles:
+    return Troubles(LOG)
+
+
+def test_each_kind_is_told_once(troubles, caplog):
+    for error in (BUSY, BROKEN, BUSY, BUSY, BROKEN, RoeInputError("No.")):
+        troubles.met(error, "Trying again.")
+    assert caplog.messages == [
+        "Roe is busy. Trying again.",
+        "Roe hung up. Trying again.",
+        "No. Trying again.",
+    ]
+
+
+def test_in_the_end_each_kind_is_told_with_its_count(troubles, caplog):
+    for error in (BROKEN, BUSY, BUSY):
+        troubles.met(error, "Trying again.")
+    caplog.clear()
+    troubles.sum_up()
+    assert caplog.messages == ["Trouble on the way: answered with 503 (2 x); the connection broke (1 x)."]
+
+
+@pytest.mark.parametrize("met", [[], [BUSY], [BUSY, BROKEN]], ids=len)
+def test_what_was_told_whole_is_not_summed_up(troubles, caplog, met):
+    for error in met:
+        troubles.met(error, "Trying again.")
+    caplog.clear()
+    troubles.sum_up()
+    assert caplog.messages == []
+
+
+def test_that_roe_answers_again_is_told_as_often_as_that_it_did_not(troubles, caplog):
+    for _ in range(3):
+        troubles.met(BUSY, "Trying again.")
+        troubles.over(attempts=4, seconds=7.2)
+    assert caplog.messages == [
+        "Roe is busy. Trying again.",
+        "Roe answers again, after 4 attempts in 7 s.",
+    ]
+
+
+@pytest.mark.parametrize(("passed", "told"), [(TELL_AGAIN - 1, 1), (TELL_AGAIN, 2)])
+def test_a_kind_that_still_comes_after_an_hour_is_told_again(troubles, caplog, monkeypatch, passed, told):
+    for now in (0, passed):
+        monkeypatch.setattr(time, "monotonic", lambda now=now: now)
+        troubles.met(BUSY, "Trying again.")
+    assert len(caplog.messages) == told
