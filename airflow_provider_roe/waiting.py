@@ -168,6 +168,6 @@ def _why_failed(status: QueryStatus) -> str:
         message += (
             " (an unknown status; if it means success, name it in the connection's extra.success_statuses)"
         )
-    if not message.endswith((".", "!", "?")):
+    if not message.endswith((".", "!", "?", "…")):
         message += "."
     return f"{message} Request id: {status.request_id}."

@@ -59,8 +59,8 @@ class LocalAirflow:
         self._start_timeout = start_timeout
         self._ports = free_ports(3)
         self.url = f"http://127.0.0.1:{self._ports[0]}"
-        database = sql_alchemy_conn or f"sqlite:///{self.home / 'airflow.db'}"
-        self._env = self._environment(dags_folder.resolve(), database) | dict(env or {})
+        self.sql_alchemy_conn = sql_alchemy_conn or f"sqlite:///{self.home / 'airflow.db'}"
+        self._env = self._environment(dags_folder.resolve()) | dict(env or {})
         self._migration = self._new_component("db-migrate", "db", "migrate")
         self._components = {
             name: self._new_component(name, name)
@@ -73,7 +73,7 @@ class LocalAirflow:
         self._http = requests.Session()
         self._http.trust_env = False  # neither a proxy nor a netrc is for an address on this machine
 
-    def _environment(self, dags_folder: Path, database: str) -> dict[str, str]:
+    def _environment(self, dags_folder: Path) -> dict[str, str]:
         settings = {
             "core.dags_folder": dags_folder,
             "core.executor": "LocalExecutor",
@@ -84,7 +84,7 @@ class LocalAirflow:
             "core.simple_auth_manager_all_admins": True,
             "core.execution_api_server_url": f"{self.url}/execution/",
             "core.fernet_key": urlsafe_b64encode(secrets.token_bytes(32)).decode(),
-            "database.sql_alchemy_conn": database,
+            "database.sql_alchemy_conn": self.sql_alchemy_conn,
             "database.load_default_connections": False,
             "api.host": "127.0.0.1",
             "api.port": self._ports[0],

@@ -6,25 +6,27 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from contextlib import nullcontext
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
 
 import pytest
+from cryptography.fernet import Fernet
 
-from airflow_provider_roe.testing import RoeSimulator
+from airflow_provider_roe.testing import QueryPlan, RoeSimulator
 from dev.local_airflow import LocalAirflow
+from dev.local_postgres import AVAILABLE, LocalPostgres
+from tests.e2e.running import Waits, are_waited_for, until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 DAGS = Path(__file__).parent / "dags"
 EXAMPLE_DAGS = Path(__file__).parents[2] / "example_dags"
-
-
-def connection(roe: RoeSimulator, **changes: Any) -> str:
-    """Return an Airflow connection to the simulator in JSON; ``changes`` go over its fields."""
-    fields = {"conn_type": "roe", "host": roe.url, "login": roe.organization_id, "password": roe.api_key}
-    return json.dumps(fields | changes)
 
 
 @pytest.fixture(scope="session")
@@ -60,13 +62,101 @@ def dags(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def postgres() -> Iterator[LocalPostgres | None]:
+    """The database server of Airflow; without one, Airflow has to do with SQLite."""
+    with LocalPostgres() if AVAILABLE else nullcontext() as postgres:
+        yield postgres
+
+
+class HostNames:
+    """Names of hosts that come into being for Airflow's processes."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._file.touch()
+        self.env = {"HOSTS_OF_TESTS": str(file), "PYTHONPATH": str(Path(__file__).parent / "names")}
+
+    def add(self, name: str) -> None:
+        """Let a name below .test lead to this machine."""
+        self._file.write_text(f"{self._file.read_text()}{name}\n")
+
+
+@pytest.fixture(scope="session")
+def names(tmp_path_factory: pytest.TempPathFactory) -> HostNames:
+    return HostNames(tmp_path_factory.mktemp("names") / "hosts")
+
+
+@pytest.fixture(scope="session")
+def fernet_key() -> str:
+    """What Airflow encrypts its connections and the arguments of triggers with."""
+    return Fernet.generate_key().decode()
+
+
+@pytest.fixture(scope="session")
 def airflow(
-    roe: RoeSimulator, dags: Path, tmp_path_factory: pytest.TempPathFactory
+    roe: RoeSimulator,
+    postgres: LocalPostgres | None,
+    names: HostNames,
+    fernet_key: str,
+    dags: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[LocalAirflow]:
-    env = {
-        "AIRFLOW_CONN_ROE_DEFAULT": connection(roe),
-        "AIRFLOW_CONN_ROE_IMPATIENT": connection(roe, extra={"retry_window": 2}),
-        "AIRFLOW_CONN_ROE_WRONG_KEY": connection(roe, password="not-the-key"),
-    }
-    with LocalAirflow(tmp_path_factory.mktemp("airflow"), dags, env=env) as airflow:
+    """Airflow with two triggerers, which has the connections of these tests in its database."""
+    home = tmp_path_factory.mktemp("airflow")
+    database = postgres and postgres.sql_alchemy_conn
+    env = names.env | {"AIRFLOW__CORE__FERNET_KEY": fernet_key, "AIRFLOW__CORE__PARALLELISM": "12"}
+    with LocalAirflow(home, dags, sql_alchemy_conn=database, triggerers=2, env=env) as airflow:
+        add_connection(airflow, "roe_default", roe)
+        add_connection(airflow, "roe_impatient", roe, extra={"retry_window": 2})
+        add_connection(airflow, "roe_wrong_key", roe, password="not-the-key")
         yield airflow
+
+
+@pytest.fixture(scope="session")
+def connect(airflow: LocalAirflow) -> Callable[..., None]:
+    """Return a function that stores an Airflow connection to a simulator."""
+    return partial(add_connection, airflow)
+
+
+def add_connection(
+    airflow: LocalAirflow,
+    conn_id: str,
+    roe: RoeSimulator,
+    extra: dict[str, Any] | None = None,
+    **changes: Any,
+) -> None:
+    """Store an Airflow connection to the simulator; ``changes`` go over its fields."""
+    url = urlsplit(roe.url)
+    fields = {
+        "connection_id": conn_id,
+        "conn_type": "roe",
+        "host": f"{url.scheme}://{url.hostname}",
+        "port": url.port,
+        "login": roe.organization_id,
+        "password": roe.api_key,
+        "extra": json.dumps(extra or {}),
+    }
+    airflow.api("POST", "connections", json=fields | changes)
+
+
+class Outage(NamedTuple):
+    """Two waits in each mode whose service is out for four minutes; the second has a retry window of 60 s."""
+
+    waits: Waits
+    ends_at: datetime
+
+
+@pytest.fixture(scope="session")
+def outage(airflow: LocalAirflow, connect: Callable[..., None]) -> Iterator[Outage]:
+    """An outage that has begun, and ends while other tests run. Their queries end in it."""
+    with RoeSimulator(plan=QueryPlan([("STARTED", 120)], ends_as="SUCCESS")) as service:
+        connect("roe_out", service)
+        connect("roe_out_impatient", service, {"retry_window": 60})
+        arguments = [{"roe_conn_id": conn_id} for conn_id in ("roe_out", "roe_out_impatient")]
+        waits = Waits(airflow, lambda _: [{"query_id": service.submit("SELECT 1"), **a} for a in arguments])
+        until(lambda: are_waited_for(service))
+        service.stop()
+        mended = threading.Timer(240, service.start)
+        mended.start()
+        yield Outage(waits, datetime.now(UTC) + timedelta(seconds=240))
+        mended.cancel()

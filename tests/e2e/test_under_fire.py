@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from airflow_provider_roe.testing import QueryPlan, RoeSimulator
-from dev.local_airflow import LocalAirflow
-from dev.local_postgres import AVAILABLE, LocalPostgres
+from dev.local_postgres import AVAILABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Callable
+
+    from dev.local_airflow import LocalAirflow
 
 pytestmark = pytest.mark.skipif(
     not AVAILABLE, reason="needs a PostgreSQL server: install it (Debian: postgresql)"
@@ -25,21 +25,6 @@ pytestmark = pytest.mark.skipif(
 
 WAITS = 200
 ENDS = {"SUCCESS": "success", "FAILURE": "failed", "REVOKED": "failed"}
-
-
-@pytest.fixture(scope="module")
-def airflow(
-    roe: RoeSimulator, tmp_path_factory: pytest.TempPathFactory, dags: Path
-) -> Iterator[LocalAirflow]:
-    home = tmp_path_factory.mktemp("airflow-under-fire")
-    env = {"AIRFLOW_CONN_ROE_DEFAULT": roe.connection_uri}
-    with (
-        LocalPostgres() as postgres,
-        LocalAirflow(
-            home, dags, sql_alchemy_conn=postgres.sql_alchemy_conn, triggerers=2, env=env
-        ) as airflow,
-    ):
-        yield airflow
 
 
 def until(condition: Callable[[], bool], timeout: float) -> None:
