@@ -173,11 +173,12 @@ class SharedSession:
 
     async def wait_turn(self, until: float) -> None:
         """Return when the service wants to be asked again, which is at once unless it said otherwise."""
+        clock = asyncio.get_running_loop().time
         while self._must_hold(until):
+            await asyncio.sleep(min(self._resume_at, until) - clock())
             # Back fifty a second, and not all at once.
             spread = random.uniform(0, max(1.0, self._users / 50))  # noqa: S311
-            turn = min(self._resume_at + spread, until)
-            await asyncio.sleep(turn - asyncio.get_running_loop().time())
+            await asyncio.sleep(max(min(spread, until - clock()), 0))
 
     async def _send(self, request: Request) -> Response:
         import aiohttp
@@ -331,7 +332,8 @@ def _unavailable(
         case TimeoutError():
             trouble = f"{url} did not answer within {connection.request_timeout:g} s"
         case _:
-            trouble = f"the connection to {url} broke ({clip(f'{type(cause).__name__}: {cause}', 200)})"
+            words = getattr(cause, "message", None) or cause  # aiohttp's str() has a number that is not Roe's
+            trouble = f"the connection to {url} broke ({clip(f'{type(cause).__name__}: {words}', 200)})"
     return RoeUnavailableError(
         f"{request.method} {request.path} got no answer: {trouble}.",
         request_id=request_id,

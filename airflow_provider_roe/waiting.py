@@ -8,7 +8,6 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-import pendulum
 from airflow.providers.common.compat.sdk import conf
 
 from airflow_provider_roe.api import QueryState, QueryStatus, clip
@@ -154,6 +153,8 @@ class Wait:
 
 def in_words(seconds: float) -> str:
     """Return a span of time as one would say it: ``7.3 s``, ``2 hours 3 minutes 1 second``."""
+    import pendulum
+
     if seconds < 60:
         return f"{max(seconds, 0):.1f} s"
     return pendulum.duration(seconds=round(seconds)).in_words()

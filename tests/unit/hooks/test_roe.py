@@ -8,6 +8,7 @@ import math
 import re
 import socket
 import ssl
+import struct
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -62,11 +63,17 @@ def bundle(authority: trustme.CA, tmp_path: Path) -> str:
     return str(path)
 
 
-@pytest.fixture
-def tls_roe(authority: trustme.CA) -> Iterator[RoeSimulator]:
-    """Return a simulator that speaks https with a certificate of an authority of its own."""
+@pytest.fixture(scope="module")
+def context(authority: trustme.CA) -> ssl.SSLContext:
+    """Return what a server needs to speak https."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("127.0.0.1").configure_cert(context)
+    return context
+
+
+@pytest.fixture
+def tls_roe(context: ssl.SSLContext) -> Iterator[RoeSimulator]:
+    """Return a simulator that speaks https with a certificate of an authority of its own."""
     with RoeSimulator(plan=QueryPlan(statuses=(), ends_as="SUCCESS"), ssl_context=context) as roe:
         yield roe
 
@@ -107,6 +114,17 @@ def nobody() -> str:
     """Return the URL of a port at which nothing listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@pytest.fixture
+def crowd() -> Iterator[str]:
+    """Return the URL of a server that is too busy to accept a connection."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, contextlib.ExitStack() as waiting:
+        for _ in range(2):
+            client = waiting.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(listener.getsockname())
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
 class TestCalls:
@@ -291,14 +309,22 @@ class TestRequests:
         assert ask(RoeHook(), roe.submit("SELECT 1")).status == "SUCCESS"
 
     @pytest.mark.usefixtures("impatient")
-    @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
-    def test_a_redirect_is_refused_and_the_key_does_not_travel(self, roe, connect, ask, code):
-        connect(roe, retry_window=1)
-        with RoeSimulator() as elsewhere:
-            roe.add_fault(Fault(status_code=code, headers={"Location": f"{elsewhere.url}/v1/"}))
-            with pytest.raises(RoeRequestError, match="Redirects are not followed") as e:
-                ask(RoeHook(), QUERY)
-            assert (e.value.status_code, len(roe.requests), elsewhere.requests) == (code, 1, [])
+    @pytest.mark.parametrize("to_https", [False, True], ids=["to http", "to https"])
+    @pytest.mark.parametrize("from_https", [False, True], ids=["from http", "from https"])
+    def test_a_redirect_is_refused_and_the_key_does_not_travel(
+        self, roe, tls_roe, context, connect, ask, bundle, from_https, to_https
+    ):
+        asked = tls_roe if from_https else roe
+        connect(asked, retry_window=1, verify=bundle)
+        with RoeSimulator(ssl_context=context if to_https else None) as elsewhere:
+            for code in (301, 302, 303, 307, 308):
+                asked.add_fault(
+                    Fault(status_code=code, headers={"Location": f"{elsewhere.url}/v1/"}, times=1)
+                )
+                with pytest.raises(RoeRequestError, match="Redirects are not followed") as e:
+                    ask(RoeHook(), QUERY)
+                assert (e.value.status_code, asked.requests.pop().status_code) == (code, code)
+            assert (asked.requests, elsewhere.requests, elsewhere.connections) == ([], [], 0)
 
 
 class TestRefusals:
@@ -538,6 +564,28 @@ class TestTrouble:
             timer.join()
 
 
+def reset(connection: socket.socket) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+SUBMITTED = json.dumps({"id": QUERY}).encode()
+#: What a server still does before it breaks off a submit.
+BROKEN_OFF: dict[str, Callable[[socket.socket], object]] = {
+    "sending": lambda connection: None,
+    "before the answer": lambda connection: time.sleep(0.1),
+    "in the first line": lambda connection: connection.sendall(b"HTTP/1.1 20"),
+    "in the headers": lambda connection: connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Ty"),
+    "in the body": lambda connection: connection.sendall(http_answer(SUBMITTED, "Content-Length: 999")),
+    "in a chunk": lambda connection: connection.sendall(http_answer(b"5\r\n{", "Transfer-Encoding: chunked")),
+}
+HANDSHAKES: dict[str, Callable[[socket.socket], object]] = {
+    "reset": reset,
+    "without an answer": lambda connection: None,
+    "with an answer in plain text": lambda connection: connection.sendall(WHOLE),
+}
+
+
 class TestSubmittingOnce:
     @pytest.mark.parametrize(
         "fault",
@@ -575,6 +623,96 @@ class TestSubmittingOnce:
         submitted = RoeHook().submit_query("SELECT 1")
         assert list(roe.queries) == [submitted.query_id]
         assert len(roe.requests) == 2
+
+    @pytest.mark.parametrize("stage", BROKEN_OFF)
+    def test_it_is_not_sent_again_once_it_is_under_way(self, connect, serve, stage):
+        seen = []
+
+        def treat(connection: socket.socket) -> None:
+            seen.append(connection)
+            BROKEN_OFF[stage](connection)
+            reset(connection)
+
+        connect(serve(treat), organization_id=ORGANIZATION, request_timeout=1, retry_window=30)
+        with pytest.raises(RoeUnavailableError) as e:
+            # Too long for what two sockets hold: it is still being sent when the server has read its start.
+            RoeHook().submit_query("SELECT 1 -- " + "x" * 10_000_000 * (stage == "sending"))
+        assert (len(seen), e.value.attempts, e.value.repeatable) == (1, 1, False)
+
+    @pytest.mark.parametrize("handshake", HANDSHAKES)
+    def test_nothing_but_a_handshake_is_sent_where_that_fails(self, connect, serve, handshake):
+        seen = []
+
+        def treat(connection: socket.socket) -> None:
+            HANDSHAKES[handshake](connection)
+            connection.settimeout(1)
+            with contextlib.suppress(OSError):
+                while data := connection.recv(65536):
+                    seen.append(data)
+
+        url = serve(treat).replace("http:", "https:")
+        connect(url, organization_id=ORGANIZATION, request_timeout=0.3, retry_window=0.5)
+        with pytest.raises(RoeUnavailableError):
+            RoeHook().submit_query("SELECT 1")
+        assert len(b"".join(seen)) < 100  # an alert, at most
+
+    @pytest.mark.usefixtures("impatient")
+    def test_it_is_sent_again_where_the_certificate_was_not_trusted(self, tls_roe, connect):
+        connect(tls_roe, retry_window=0.2)
+        with pytest.raises(RoeUnavailableError, match="not trusted") as e:
+            RoeHook().submit_query("SELECT 1")
+        assert e.value.attempts > 1
+        assert tls_roe.requests == []
+
+    @pytest.mark.usefixtures("impatient")
+    @pytest.mark.parametrize(
+        ("where", "words"),
+        [
+            ("https://nowhere.invalid", "has no address"),
+            ("nobody", "nothing listens"),
+            ("crowd", "did not answer within"),
+        ],
+        ids=["no address", "refused", "connect time-out"],
+    )
+    def test_it_is_sent_again_where_no_server_was_reached(self, request, connect, where, words):
+        url = where if "://" in where else request.getfixturevalue(where)
+        connect(url, organization_id=ORGANIZATION, request_timeout=0.3, retry_window=0.5)
+        with pytest.raises(RoeUnavailableError, match=words) as e:
+            RoeHook().submit_query("SELECT 1")
+        assert e.value.attempts > 1
+
+    def test_it_is_not_sent_again_where_a_connection_that_was_kept_breaks(self, connect, serve):
+        seen = []
+
+        def treat(connection: socket.socket) -> None:
+            seen.append("first")
+            connection.sendall(http_answer(SUBMITTED, f"Content-Length: {len(SUBMITTED)}"))
+            connection.recv(65536)
+            seen.append("second")
+            reset(connection)
+
+        connect(serve(treat), organization_id=ORGANIZATION, retry_window=30)
+        hook = RoeHook()
+        assert hook.submit_query("SELECT 1").query_id == QUERY
+        with pytest.raises(RoeUnavailableError) as e:
+            hook.submit_query("SELECT 2")
+        assert (seen, e.value.repeatable) == (["first", "second"], False)
+
+    def test_an_answer_counts_though_the_connection_breaks_after_it(self, connect, serve):
+        seen = []
+
+        def treat(connection: socket.socket) -> None:
+            seen.append(connection)
+            connection.sendall(http_answer(SUBMITTED, f"Content-Length: {len(SUBMITTED)}"))
+            time.sleep(0.1)  # a reset would overtake it
+            reset(connection)
+
+        connect(serve(treat), organization_id=ORGANIZATION, retry_window=30)
+        hook = RoeHook()
+        for sql in ("SELECT 1", "SELECT 2"):
+            assert hook.submit_query(sql).query_id == QUERY
+            time.sleep(0.2)
+        assert len(seen) == 2
 
     @pytest.mark.usefixtures("impatient")
     def test_it_is_sent_again_where_no_connection_came_about(self, roe, connect):

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_roe import retry
+from airflow_provider_roe.testing import RoeSimulator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+@pytest.fixture(autouse=True)
+def _no_wait_for_airflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take away the pauses that only Airflow's own processes need."""
+    monkeypatch.setattr("airflow_provider_roe.triggers.roe.HAND_OVER", 0.0)
+    monkeypatch.setattr("airflow_provider_roe.triggers.roe.FIRST_POLL_SPREAD", 0.0)
+    monkeypatch.setattr("airflow_provider_roe.sensors.roe.HAND_OVER", 0.02)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every attempt follow soon on the one before, unless Retry-After holds it back."""
+    monkeypatch.setattr(retry, "_backoff", lambda _: 0.02)
+    monkeypatch.setattr(retry.random, "random", lambda: 0.0)
+
+
+@pytest.fixture(scope="session")
+def _simulator() -> Iterator[RoeSimulator]:
+    with RoeSimulator() as roe:
+        yield roe
+
+
+@pytest.fixture
+def roe(_simulator: RoeSimulator) -> RoeSimulator:
+    """Return a simulator as good as new."""
+    roe = _simulator
+    roe.rotate_key("roe-Test/Key+9fWm2Qz7Lx4Tn8Vb")
+    roe.clear_faults()
+    roe.requests.clear()
+    roe.queries.clear()
+    roe.connections = 0
+    return roe
+
+
+@pytest.fixture
+def connect(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Return a function that makes an Airflow connection lead to a simulator; its keywords are the extra."""
+
+    def connect(
+        roe: RoeSimulator, conn_id: str = "roe_default", *, url: str | None = None, **extra: Any
+    ) -> None:
+        fields = {
+            "conn_type": "roe",
+            "host": url or roe.url,
+            "login": roe.organization_id,
+            "password": roe.api_key,
+            "extra": {"request_timeout": 5, "retry_window": 30} | extra,
+        }
+        monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(fields))
+
+    return connect
+
+
+@pytest.fixture(autouse=True)
+def _no_key_in_any_log(
+    roe: RoeSimulator, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> Iterator[None]:
+    """Fail a test in which the key was logged or printed."""
+    yield
+    logged = "\n".join(map(caplog.handler.format, caplog.get_records("call")))
+    assert roe.api_key not in f"{logged} {capsys.readouterr()}"

@@ -1,0 +1,131 @@
+"""Runs waits as a worker, a scheduler and a triggerer do, without their processes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+import traceback
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.exceptions import AirflowRescheduleException
+from airflow.providers.common.compat.sdk import (
+    AirflowFailException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    TaskDeferred,
+)
+
+from airflow_provider_roe.exceptions import RoeError
+from airflow_provider_roe.sensors.roe import RoeQueryStatusSensor
+from airflow_provider_roe.triggers.roe import RoeQueryStatusTrigger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from airflow_provider_roe.testing import RoeSimulator
+
+MODES = {
+    "poke": {},
+    "reschedule": {"mode": "reschedule"},
+    "deferrable": {"deferrable": True, "defer_after": 0},
+}
+each_mode = pytest.mark.parametrize("mode", MODES)
+
+KINDS = {
+    AirflowFailException: "failed",
+    AirflowSensorTimeout: "timeout",
+    AirflowSkipException: "skipped",
+    RoeError: "error",
+}
+
+
+@dataclass(frozen=True)
+class Ending:
+    """
+    How a wait ended.
+
+    :param kind: ``success``, ``failed`` (the query did), ``timeout``, ``error`` (Roe could not be asked) or
+        ``skipped``.
+    :param value: What the task returned.
+    :param error: What it raised.
+    """
+
+    kind: str
+    value: Any = None
+    error: Exception | None = None
+
+    @property
+    def message(self) -> str:
+        return str(self.error or self.value)
+
+    @property
+    def printed(self) -> str:
+        """All that is printed of an error anywhere."""
+        return f"{self.error} {self.error!r} {''.join(traceback.format_exception(self.error))}"
+
+
+def ending(query_id: str, mode: str, **arguments: Any) -> Ending:
+    """Wait for a query in a mode and tell how that ended."""
+    try:
+        return Ending("success", wait(query_id, **MODES[mode] | arguments))
+    except tuple(KINDS) as e:
+        return Ending(next(kind for error, kind in KINDS.items() if isinstance(e, error)), error=e)
+
+
+def wait(query_id: str, **arguments: Any) -> Any:
+    """Run a sensor to its end, each time anew as Airflow does, and return what it returns."""
+    arguments = {"poke_interval": 0.05, "timeout": 60} | arguments
+    began = datetime.now(UTC)
+    ti = SimpleNamespace(map_index=-1, start_date=began, get_first_reschedule_date=lambda _: began)
+    while True:
+        sensor = RoeQueryStatusSensor(task_id="wait", query_id=query_id, **arguments)
+        try:
+            return sensor.execute({"ti": ti})
+        except AirflowRescheduleException as e:
+            time.sleep(max((e.reschedule_date - datetime.now(UTC)).total_seconds(), 0))
+        except TaskDeferred as deferral:
+            path, kwargs = as_stored(deferral.trigger.serialize())
+            assert path.endswith(RoeQueryStatusTrigger.__name__)
+            event = as_stored(asyncio.run(only_event(RoeQueryStatusTrigger(**kwargs))))
+            sensor = RoeQueryStatusSensor(task_id="wait", query_id=query_id, **arguments)
+            return sensor.resume_execution(deferral.method_name, {"event": event}, {"ti": ti})
+
+
+def as_stored(value: Any) -> Any:
+    """Return what is left of a value that went through the database."""
+    return json.loads(json.dumps(value))
+
+
+async def only_event(trigger: RoeQueryStatusTrigger) -> Any:
+    (event,) = [event.payload async for event in trigger.run()]
+    return event
+
+
+@contextmanager
+def midway(roe: RoeSimulator, query_ids: Iterable[str], act: Callable[[], None]) -> Iterator[None]:
+    """Act within the block as soon as each of the queries has been seen to run."""
+    gone = threading.Event()
+
+    def answered() -> set[str | None]:
+        return {request.query_id for request in roe.requests_of("status") if request.status_code == 200}
+
+    def watch() -> None:
+        while not answered() >= set(query_ids):
+            if gone.wait(0.005):
+                return
+        act()
+
+    watching = threading.Thread(target=watch, daemon=True)
+    watching.start()
+    try:
+        yield
+    finally:
+        gone.set()
+        watching.join()

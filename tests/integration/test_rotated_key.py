@@ -1,0 +1,70 @@
+"""The API key is changed while a wait goes on."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from airflow_provider_roe.exceptions import RoeAuthenticationError
+from airflow_provider_roe.testing import Fault, QueryPlan
+from tests.integration.running import each_mode, ending, midway
+
+if TYPE_CHECKING:
+    from airflow_provider_roe.testing import RoeSimulator
+
+RUNS_ON = QueryPlan(statuses=[("STARTED", float("inf"))])
+pytestmark = pytest.mark.usefixtures("impatient")
+
+
+def codes(roe: RoeSimulator) -> list[int | None]:
+    return [request.status_code for request in roe.requests]
+
+
+def busy_while(roe: RoeSimulator, query_id: str) -> None:
+    """Keep a poll busy, so that what follows happens in its middle, in whatever mode."""
+    roe.add_fault(Fault(query_id=query_id, status_code=503, delay=0.3, times=1))
+    before = len(roe.requests)
+    while len(roe.requests) <= before:
+        time.sleep(0.005)
+
+
+@each_mode
+def test_a_wait_reads_the_connection_again_and_goes_on(roe, connect, mode):
+    connect(roe)
+    query_id = roe.submit("SELECT 1", RUNS_ON)
+
+    def rotate() -> None:
+        busy_while(roe, query_id)
+        roe.rotate_key("roe-another-key")
+        connect(roe)
+        roe.finish(query_id, "SUCCESS")
+
+    with midway(roe, [query_id], rotate):
+        assert ending(query_id, mode).kind == "success"
+    assert codes(roe)[-3:] == [503, 401, 200]
+    assert codes(roe).count(401) == 1
+    keys = [request.headers["Authorization"] for request in roe.requests]
+    assert keys[-1] == f"Bearer {roe.api_key}" != keys[-2]
+
+
+@each_mode
+@pytest.mark.parametrize(("changed", "refusals"), [(False, 1), (True, 2)], ids=["the same", "another"])
+def test_a_key_that_stays_wrong_ends_it_with_the_reason(roe, connect, mode, changed, refusals):
+    connect(roe)
+    query_id = roe.submit("SELECT 1", RUNS_ON)
+
+    def revoke() -> None:
+        busy_while(roe, query_id)
+        if changed:
+            roe.rotate_key("roe-another-key")
+            connect(roe)
+        roe.revoke_key()
+
+    with midway(roe, [query_id], revoke):
+        ended = ending(query_id, mode)
+    assert type(ended.error) is RoeAuthenticationError
+    assert "401: Invalid API key. Roe did not accept the API key" in ended.message
+    assert codes(roe).count(401) == refusals
+    assert roe.api_key not in ended.printed
