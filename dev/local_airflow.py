@@ -162,6 +162,13 @@ class LocalAirflow:
         if remaining := [port for port in self._ports if is_listening(port)]:
             raise LocalAirflowError(f"Airflow has ended, but something listens on its ports {remaining}")
 
+    def revive(self) -> list[str]:
+        """Start again what has ended, as a supervisor does in production; returns the components' names."""
+        ended = [component for component in self._components.values() if component.exit_code() is not None]
+        for component in ended:
+            component.restart()
+        return [component.name for component in ended]
+
     def component(self, name: str) -> Component:
         """Return the handle of `api-server`, `scheduler`, `dag-processor`, `triggerer`, `triggerer-2`, …."""
         return self._components[name]

@@ -28,19 +28,23 @@ class LocalPostgres:
         if os.geteuid() == 0:
             shutil.chown(self._folder, "postgres", "postgres")
             self._as = {"user": "postgres", "group": "postgres", "extra_groups": []}
-        data, log = self._folder / "data", self._folder / "log"
+        self._data, log = self._folder / "data", self._folder / "log"
         options = (
             f"-p {port} -k {self._folder} -c listen_addresses=127.0.0.1 -c max_connections=200 -c fsync=off"
         )
-        self._run("initdb", "-D", data, "-A", "trust", "-U", "airflow")
-        self._run("pg_ctl", "-D", data, "-l", log, "-w", "-o", options, "start")
+        self._run("initdb", "-D", self._data, "-A", "trust", "-U", "airflow")
+        self._run("pg_ctl", "-D", self._data, "-l", log, "-w", "-o", options, "start")
         self._run("createdb", "-h", "127.0.0.1", "-p", port, "-U", "airflow", "airflow")
         self.sql_alchemy_conn = f"postgresql+psycopg2://airflow@127.0.0.1:{port}/airflow"
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._run("pg_ctl", "-D", self._folder / "data", "-m", "immediate", "-w", "stop")
+        self._run("pg_ctl", "-D", self._data, "-m", "immediate", "-w", "stop")
         shutil.rmtree(self._folder)
+
+    def restart(self) -> None:
+        """Restart the server, which drops every connection and for a moment accepts none."""
+        self._run("pg_ctl", "-D", self._data, "-l", self._folder / "log", "-m", "fast", "-w", "restart")
 
     def _run(self, program: str, *arguments: object) -> None:
         command = [str(_PROGRAMS[-1].with_name(program)), *map(str, arguments)]
