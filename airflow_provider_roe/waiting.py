@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 #: Seconds that a task must stay away after it deferred or rescheduled itself. The supervisor that it left may
 #: notice its end only when the next heartbeat is due, and the scheduler of Airflow 3.3.2 takes a task that is
-#: back by then for one that crashed.
-HAND_OVER: float = conf.getfloat("workers", "min_heartbeat_interval", fallback=5.0) + 3.0
+#: back before it has heard of that for one that crashed; a busy one takes seconds to hear.
+HAND_OVER: float = conf.getfloat("workers", "min_heartbeat_interval", fallback=5.0) + 10.0
 
 #: How a wait ends: a plain dict, for a trigger's event is stored as JSON. Its "kind" is one of
 #: success (with "query"), query_failed, timeout, error (with "error", the name of its class);

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_roe.waiting import Event
 
-#: Seconds for which a deferrable sensor polls on the worker. A deferral costs about 11 s of hand-overs, which
+#: Seconds for which a deferrable sensor polls on the worker. A deferral costs about 17 s of hand-overs, which
 #: is longer than many a query takes.
 DEFER_AFTER = 10.0
 #: Seconds that the trigger has to tell of a time-out itself before the scheduler ends the deferral, which is
@@ -63,7 +63,7 @@ class RoeQueryStatusSensor(BaseSensorOperator):
     :param kwargs: Arguments of all sensors. ``poke_interval``, ``exponential_backoff``, ``max_wait``,
         ``timeout`` and the fail flags mean the same in every mode. Polls start 1, 2, 4, … s apart until
         ``poke_interval`` is reached; with ``mode="reschedule"`` they are always ``poke_interval`` apart, and
-        no less than 8 s.
+        no less than 15 s.
     """
 
     template_fields: Sequence[str] = ("query_id", "roe_conn_id", "organization_id")
@@ -147,7 +147,10 @@ class RoeQueryStatusSensor(BaseSensorOperator):
             timeout = min(timeout, self.execution_timeout.total_seconds() - elapsed)
         self.defer(
             trigger=RoeQueryStatusTrigger(
-                roe_conn_id=self.roe_conn_id, organization_id=self.organization_id, **wait.arguments()
+                roe_conn_id=self.roe_conn_id,
+                organization_id=self.organization_id,
+                deferred_at=time.time(),
+                **wait.arguments(),
             ),
             method_name="execute_complete",
             timeout=timedelta(seconds=max(timeout, 0)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -30,6 +31,7 @@ class RoeQueryStatusTrigger(BaseTrigger):
     :param query_id: The query's UUID.
     :param roe_conn_id: The Airflow connection of type ``roe``, which is looked up where the trigger runs.
     :param organization_id: UUID of the query's organization; by default the connection's.
+    :param deferred_at: Unix time at which the task was deferred.
     :param started_at: Unix time at which the wait began.
     :param timeout: Seconds from then after which it ends.
     :param poke_interval: Seconds between two polls.
@@ -44,6 +46,7 @@ class RoeQueryStatusTrigger(BaseTrigger):
         query_id: str,
         roe_conn_id: str = RoeHook.default_conn_name,
         organization_id: str | None = None,
+        deferred_at: float,
         started_at: float,
         timeout: float,
         poke_interval: float = 60.0,
@@ -54,6 +57,7 @@ class RoeQueryStatusTrigger(BaseTrigger):
         super().__init__()  # type: ignore[no-untyped-call]
         self.roe_conn_id = roe_conn_id
         self.organization_id = organization_id
+        self.deferred_at = deferred_at
         self.wait = Wait(
             query_id=query_id,
             started_at=started_at,
@@ -72,6 +76,7 @@ class RoeQueryStatusTrigger(BaseTrigger):
             {
                 "roe_conn_id": self.roe_conn_id,
                 "organization_id": self.organization_id,
+                "deferred_at": self.deferred_at,
                 **self.wait.arguments(),
             },
         )
@@ -90,7 +95,8 @@ class RoeQueryStatusTrigger(BaseTrigger):
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]
 
     async def _watch(self) -> Event:
-        await asyncio.sleep(HAND_OVER + random.uniform(0, FIRST_POLL_SPREAD))  # noqa: S311
+        hand_over = min(max(self.deferred_at + HAND_OVER - time.time(), 0), HAND_OVER)
+        await asyncio.sleep(hand_over + random.uniform(0, FIRST_POLL_SPREAD))  # noqa: S311
         wait = self.wait
         async with RoeHook(self.roe_conn_id, organization_id=self.organization_id) as hook:
             while True:

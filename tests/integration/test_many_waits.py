@@ -122,5 +122,10 @@ async def throttled(roe: RoeSimulator, conn_ids: list[str]) -> tuple[int, int]:
 
 def new_trigger(query_id: str, **arguments: Any) -> RoeQueryStatusTrigger:
     return RoeQueryStatusTrigger(
-        query_id=query_id, started_at=time.time(), timeout=300, poke_interval=1, **arguments
+        query_id=query_id,
+        deferred_at=time.time(),
+        started_at=time.time(),
+        timeout=300,
+        poke_interval=1,
+        **arguments,
     )

@@ -216,7 +216,7 @@ class TestRescheduleMode:
         assert self.interval(sensor, time.time()) == 60
 
     def test_the_last_poll_is_at_the_deadline(self, sensor):
-        assert self.interval(sensor, time.time() - 290) == pytest.approx(10, abs=1)
+        assert self.interval(sensor, time.time() - 270) == pytest.approx(30, abs=1)
 
     @pytest.mark.parametrize(("poke_interval", "left"), [(0.1, 300), (60, 1)])
     def test_no_two_polls_are_closer_than_airflow_needs_to_see_the_task_leave(
@@ -263,6 +263,7 @@ class TestDeferring:
         path, kwargs = handed.trigger.serialize()
         assert path == "airflow_provider_roe.triggers.roe.RoeQueryStatusTrigger"
         assert kwargs.pop("started_at") == pytest.approx(time.time(), abs=5)
+        assert kwargs.pop("deferred_at") == pytest.approx(time.time(), abs=5)
         assert kwargs == {
             "roe_conn_id": "roe_default",
             "organization_id": roe.organization_id,

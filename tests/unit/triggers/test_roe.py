@@ -38,7 +38,9 @@ def new_trigger(roe, connect) -> Callable[..., RoeQueryStatusTrigger]:
 
     def new_trigger(plan: QueryPlan | None = None, **arguments: Any) -> RoeQueryStatusTrigger:
         query_id = roe.submit("SELECT 1", plan)
-        defaults = {"query_id": query_id, "started_at": time.time(), "timeout": 60.0, "poke_interval": 0.05}
+        now = time.time()
+        times = {"deferred_at": now, "started_at": now, "timeout": 60.0, "poke_interval": 0.05}
+        defaults = {"query_id": query_id} | times
         return RoeQueryStatusTrigger(**defaults | arguments)
 
     return new_trigger
@@ -71,7 +73,9 @@ class TestWhatIsStored:
         ids=["defaults", "all"],
     )
     def test_the_trigger_can_be_made_anew_from_plain_json(self, arguments):
-        trigger = RoeQueryStatusTrigger(query_id=QUERY, started_at=1772366400.5, timeout=60.0, **arguments)
+        trigger = RoeQueryStatusTrigger(
+            query_id=QUERY, deferred_at=1772366410.5, started_at=1772366400.5, timeout=60.0, **arguments
+        )
         path, kwargs = trigger.serialize()
         assert path == f"{RoeQueryStatusTrigger.__module__}.{RoeQueryStatusTrigger.__name__}"
         copy = RoeQueryStatusTrigger(**json.loads(json.dumps(kwargs)))
@@ -226,7 +230,18 @@ class TestFirstPoll:
         for _ in range(10):
             await event_of(new_trigger())
         assert len(set(slept)) == 10
-        assert all(HAND_OVER <= seconds <= HAND_OVER + 2 for seconds in slept)
+        assert all(HAND_OVER - 1 < seconds <= HAND_OVER + 2 for seconds in slept)
+
+    @pytest.mark.parametrize(
+        ("deferred", "least"),
+        [(-3600, 0), (-HAND_OVER, 0), (-5, HAND_OVER - 5), (0, HAND_OVER), (3600, HAND_OVER)],
+        ids=["long ago", "long enough ago", "5 s ago", "now", "by a clock that is ahead"],
+    )
+    async def test_a_triggerer_that_starts_later_waits_only_for_what_is_left(
+        self, new_trigger, slept, deferred, least
+    ):
+        await event_of(new_trigger(deferred_at=time.time() + deferred))
+        assert least - 1 < slept[0] <= least + 2
 
 
 def test_it_uses_nothing_that_the_oldest_airflow_lacks():
