@@ -9,7 +9,7 @@ import os
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from airflow_provider_roe import api
 from airflow_provider_roe.exceptions import RoeInputError
@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
 
 WEEK = 7 * 24 * 60 * 60
+
+_PLACEHOLDER = re.compile(r"\{(query_id|worksheet_id)\}")
+_WEB_URL = re.compile(
+    rf"https?://[\w.-]+(:\d{{1,5}})?(/([\w/?#&=%+.,:;@!~*'()$-]|{_PLACEHOLDER.pattern})*)?", re.ASCII
+)
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,7 @@ class RoeConnection:
     :param verify: Whether to verify the server's certificate, or the path of the CA bundle to do so with.
     :param success_statuses: Upper-case status values that mean success in this deployment, besides Roe's own.
     :param failure_statuses: Upper-case status values that mean failure in this deployment, besides Roe's own.
+    :param web_url: Where people look at a query; may name ``{worksheet_id}`` and ``{query_id}``.
     """
 
     conn_id: str
@@ -45,6 +51,7 @@ class RoeConnection:
     verify: bool | str = True
     success_statuses: frozenset[str] = frozenset()
     failure_statuses: frozenset[str] = frozenset()
+    web_url: str = "https://app.roe-ai.com/"
 
     @classmethod
     def read(cls, conn: Connection) -> RoeConnection:
@@ -72,7 +79,23 @@ class RoeConnection:
             verify=fields.verify(),
             success_statuses=success,
             failure_statuses=failure,
+            web_url=fields.web_url(),
         )
+
+    def link(self, *, query_id: object, worksheet_id: object = None) -> str:
+        """
+        Return the URL at which people look at a query.
+
+        If ``web_url`` names an id that is unknown, or no UUID, it is the start page of that site.
+
+        :param query_id: The query's UUID.
+        :param worksheet_id: The UUID of its worksheet, if known.
+        """
+        ids = {"query_id": query_id, "worksheet_id": worksheet_id}
+        try:
+            return _PLACEHOLDER.sub(lambda name: api.uuid(ids[name[1]], name[1]), self.web_url)
+        except RoeInputError:
+            return urljoin(self.web_url, "/")
 
 
 class _Fields:
@@ -201,6 +224,16 @@ class _Fields:
                 f"extra.{name}", f'it must be a list such as ["DONE"], not {api.clip(repr(value), 100)}'
             )
         return frozenset(word.strip().upper() for word in words if word.strip())
+
+    def web_url(self) -> str:
+        value = self.extra.get("web_url", RoeConnection.web_url)
+        if not isinstance(value, str) or not _WEB_URL.fullmatch(value.strip()):
+            raise self.error(
+                "extra.web_url",
+                "it must be an http or https URL such as https://app.roe-ai.com/…/{query_id}, which may name"
+                " {query_id} and {worksheet_id} after its host, and nothing else in braces",
+            )
+        return value.strip()
 
 
 def _is_loopback(host: str) -> bool:

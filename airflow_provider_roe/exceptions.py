@@ -67,6 +67,14 @@ class RoeNotFoundError(RoeRequestError):
     """Roe accepted key and organization, and knows no such query (404)."""
 
 
+class RoeQueryFailedError(RoeError):
+    """A query has ended otherwise than well."""
+
+
+class RoeTimeoutError(RoeError):
+    """A query has not ended in time."""
+
+
 class RoeUnavailableError(RoeRequestError):
     """
     Roe could not be asked, or gave no usable answer; the same request may well succeed later.

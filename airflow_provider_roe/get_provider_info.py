@@ -34,6 +34,12 @@ CONN_FIELDS = {
         "Further failure statuses",
         "Status values that mean failure in your deployment, besides FAILURE and Roe's others.",
     ),
+    "web_url": (
+        "string",
+        "Web URL",
+        "Where a task's link leads; {worksheet_id} and {query_id} are filled in."
+        " Default: https://app.roe-ai.com/.",
+    ),
 }
 HIDDEN_FIELDS = ["schema"]
 RELABELING = {"login": "Organization ID", "password": "API Key", "host": "Base URL"}
@@ -60,8 +66,10 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "hooks": [_modules("hooks")],
+        "operators": [_modules("operators")],
         "sensors": [_modules("sensors")],
         "triggers": [_modules("triggers")],
+        "extra-links": ["airflow_provider_roe.links.roe.RoeLink"],
         "connection-types": [
             {
                 "connection-type": "roe",

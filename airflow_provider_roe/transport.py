@@ -15,8 +15,8 @@ import socket
 import ssl
 import sys
 import time
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, ClassVar
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, BinaryIO, ClassVar
 from urllib.parse import urlencode
 from uuid import uuid4
 from weakref import WeakKeyDictionary
@@ -68,28 +68,95 @@ def send(session: requests.Session, connection: RoeConnection, request: Request)
 
     :raises RoeUnavailableError: There is no whole answer.
     """
+    request_id = str(uuid4())
+    give_up_at = time.monotonic() + connection.request_timeout
+    with (
+        _unavailability(connection, request, request_id),
+        _answer(session, connection, request, request_id) as answer,
+    ):
+        body = _start(answer, request, give_up_at)
+        return _response(connection, request, answer.status_code, answer.headers, body, request_id)
+
+
+def download(
+    session: requests.Session, connection: RoeConnection, request: Request, file: BinaryIO
+) -> Response:
+    """
+    Send a request and spool the body of a success, however long it is, to a file.
+
+    The connection's ``request_timeout`` bounds the wait for the answer, and for each MiB of its body.
+
+    :param file: Is emptied first.
+    :return: The answer; its body is the start of what is in the file, or the whole of a refusal.
+    :raises RoeUnavailableError: There is no whole answer.
+    :raises OSError: The file cannot be written.
+    """
+    request_id, key = str(uuid4()), connection.api_key.encode()
+    start, held = b"", b""
+    file.seek(0)
+    file.truncate()
+    with ExitStack() as stack:
+        give_up_at = time.monotonic() + connection.request_timeout
+        with _unavailability(connection, request, request_id):
+            answer = stack.enter_context(_answer(session, connection, request, request_id))
+            if not 200 <= answer.status_code < 300:
+                body = _start(answer, request, give_up_at)
+                return _response(connection, request, answer.status_code, answer.headers, body, request_id)
+        until = 1024 * 1024
+        while True:
+            with _unavailability(connection, request, request_id):
+                chunk = answer.raw.read1(65536, decode_content=True)
+                if time.monotonic() > give_up_at:
+                    raise TimeoutError
+            # Whatever a server echoes, the key is not in it, not even over two chunks.
+            held = (held + chunk).replace(key, b"***")
+            ready = max(len(held) - len(key) + 1, 0) if chunk else len(held)
+            out, held = held[:ready], held[ready:]
+            file.write(out)  # not within the above: a full disk is no trouble of Roe's
+            start += out[: 1000 - len(start)]
+            if not chunk:
+                return _response(
+                    connection, request, answer.status_code, answer.headers, bytearray(start), request_id
+                )
+            if file.tell() > until:
+                until = file.tell() + 1024 * 1024
+                give_up_at = time.monotonic() + connection.request_timeout
+
+
+@contextmanager
+def _answer(
+    session: requests.Session, connection: RoeConnection, request: Request, request_id: str
+) -> Iterator[requests.Response]:
+    with session.request(
+        request.method,
+        _url(connection, request),
+        json=request.json,
+        headers={"X-Request-ID": request_id},
+        timeout=connection.request_timeout,
+        allow_redirects=False,
+        stream=True,
+    ) as answer:
+        yield answer
+
+
+def _start(answer: requests.Response, request: Request, give_up_at: float) -> bytearray:
+    """Read a body to the request's bound, and a chunk more if there is more."""
+    body = bytearray()
+    # read1 returns what there is, so that a slow drip is seen to be one.
+    while len(body) <= request.max_body and (chunk := answer.raw.read1(65536, decode_content=True)):
+        body += chunk
+        if time.monotonic() > give_up_at:
+            raise TimeoutError
+    return body
+
+
+@contextmanager
+def _unavailability(connection: RoeConnection, request: Request, request_id: str) -> Iterator[None]:
     import requests
     import urllib3
 
-    request_id = str(uuid4())
-    give_up_at = time.monotonic() + connection.request_timeout
     try:
-        with session.request(
-            request.method,
-            _url(connection, request),
-            json=request.json,
-            headers={"X-Request-ID": request_id},
-            timeout=connection.request_timeout,
-            allow_redirects=False,
-            stream=True,
-        ) as answer:
-            body = bytearray()
-            # read1 returns what there is, so that a slow drip is seen to be one.
-            while len(body) <= request.max_body and (chunk := answer.raw.read1(65536, decode_content=True)):
-                body += chunk
-                if time.monotonic() > give_up_at:
-                    raise TimeoutError
-            return _response(connection, request, answer.status_code, answer.headers, body, request_id)
+        yield
     except requests.exceptions.ConnectTimeout as e:
         raise _unavailable(connection, request, request_id, e, connected=False) from e
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as e:

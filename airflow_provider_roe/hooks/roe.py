@@ -5,31 +5,39 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from tempfile import TemporaryFile
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from airflow.providers.common.compat.connection import get_async_connection
 from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException, BaseHook
 
 from airflow_provider_roe import api, transport
-from airflow_provider_roe.connection import RoeConnection
+from airflow_provider_roe.connection import WEEK, RoeConnection
 from airflow_provider_roe.exceptions import (
     RoeAuthenticationError,
     RoeError,
     RoeInputError,
     RoeNotFoundError,
+    RoeQueryFailedError,
     RoeRequestError,
+    RoeTimeoutError,
     RoeUnavailableError,
 )
 from airflow_provider_roe.trouble import Troubles
+from airflow_provider_roe.waiting import Wait
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Self
 
+    import pandas
+    import polars
     import requests
 
     from airflow_provider_roe.api import QueryResult, QueryStatus, Request, Response, SubmittedQuery
+    from airflow_provider_roe.results import SpooledResult
 
 T = TypeVar("T")
 
@@ -142,6 +150,115 @@ class RoeHook(BaseHook):
             )
         )
 
+    @contextmanager
+    def open_query_result(self, query_id: str) -> Iterator[SpooledResult]:
+        """
+        Fetch a query's rows of any number: into a temporary file, which is gone after the block.
+
+        :param query_id: The UUID that :meth:`submit_query` returned.
+        :raises RoeInputError: An argument or a field of the connection cannot be used.
+        :raises RoeRequestError: Roe refused the request, or could not be asked.
+        :raises RoeError: The answer holds fewer rows than it says that there are.
+        """
+        from airflow_provider_roe import results
+
+        with TemporaryFile(prefix="roe-") as file:
+            yield self._call(
+                _Call(
+                    lambda organization_id: api.result_request(query_id, organization_id),
+                    lambda _, request, response: results.read(request, response, file),
+                    lambda session, connection, request: transport.download(
+                        session, connection, request, file
+                    ),
+                )
+            )
+
+    def wait_for_query(
+        self, query_id: str, *, timeout: float = WEEK, poll_interval: float = 60.0
+    ) -> QueryStatus:
+        """
+        Wait, blocking, until a query has succeeded, and return its status.
+
+        :param query_id: The UUID that :meth:`submit_query` returned.
+        :param timeout: Seconds after which to give up. Default: 7 days.
+        :param poll_interval: Seconds between two polls; the first come after 1, 2, 4, … s.
+        :raises RoeQueryFailedError: The query ended otherwise.
+        :raises RoeTimeoutError: It has not ended in time.
+        :raises RoeInputError: An argument or a field of the connection cannot be used.
+        :raises RoeRequestError: Roe refused the request, or could not be asked.
+        """
+        wait = Wait(
+            query_id=query_id,
+            started_at=time.time(),
+            timeout=timeout,
+            poke_interval=poll_interval,
+            exponential_backoff=False,
+            max_wait=None,
+            silent_fail=False,
+            log=self.log,
+        )
+        while True:
+            status = self.get_query_status(query_id, deadline=wait.deadline, troubles=wait.troubles)
+            match wait.saw(status):
+                case {"kind": "success"}:
+                    return status
+                case {"kind": "query_failed", "message": message}:
+                    raise RoeQueryFailedError(message)
+                case {"kind": "timeout", "message": message}:
+                    raise RoeTimeoutError(message)
+            time.sleep(wait.next_interval())
+
+    def run(
+        self,
+        sql: str,
+        *,
+        worksheet_id: str | None = None,
+        use_admin: bool = False,
+        timeout: float = WEEK,
+        poll_interval: float = 60.0,
+    ) -> list[Any]:
+        """
+        Run SQL, wait, and return its rows: dicts from column to Python value.
+
+        The rows of the one statement that returns columns; where several do, a list of rows for each.
+        All of them are held in memory. Raises as :meth:`submit_query` and :meth:`wait_for_query` do.
+
+        :param sql: One or more statements, separated by ``;``.
+        :param worksheet_id: UUID of the worksheet to run it in; needed if no organization is set.
+        :param use_admin: Roe's ``use_admin``.
+        :param timeout: Seconds after which to give up. Default: 7 days.
+        :param poll_interval: Seconds between two polls; the first come after 1, 2, 4, … s.
+        """
+        from airflow_provider_roe import results
+
+        query_id = self.submit_query(sql, worksheet_id=worksheet_id, use_admin=use_admin).query_id
+        self.wait_for_query(query_id, timeout=timeout, poll_interval=poll_interval)
+        with self.open_query_result(query_id) as result:
+            return results.the_one(results.rows(result, form="value"))
+
+    def get_df(
+        self,
+        sql: str,
+        *,
+        df_type: Literal["pandas", "polars"] = "pandas",
+        worksheet_id: str | None = None,
+        use_admin: bool = False,
+        timeout: float = WEEK,
+        poll_interval: float = 60.0,
+    ) -> pandas.DataFrame | polars.DataFrame:
+        """
+        Do as :meth:`run` does, and return a data frame: of the last statement that returns columns.
+
+        :param df_type: ``pandas`` or ``polars``: whichever it is has to be installed, as an extra of ours.
+        """
+        from airflow_provider_roe import results
+
+        to_frame = results.frame_maker(df_type)
+        query_id = self.submit_query(sql, worksheet_id=worksheet_id, use_admin=use_admin).query_id
+        self.wait_for_query(query_id, timeout=timeout, poll_interval=poll_interval)
+        with self.open_query_result(query_id) as result:
+            return to_frame(results.tables(result)[-1])
+
     async def aget_query_status(
         self, query_id: str, *, deadline: float | None = None, troubles: Troubles | None = None
     ) -> QueryStatus:
@@ -248,7 +365,7 @@ class RoeHook(BaseHook):
         connection = self.connection
         request = call.build(self._organization_id(connection))
         try:
-            return call.read(connection, request, transport.send(self.get_conn(), connection, request))
+            return call.read(connection, request, call.send(self.get_conn(), connection, request))
         except RoeRequestError as e:
             e.conn_id = self.roe_conn_id
             raise
@@ -315,10 +432,11 @@ class RoeHook(BaseHook):
 
 @dataclass(frozen=True, slots=True)
 class _Call(Generic[T]):
-    """A call to Roe: what is asked, for an organization or None, and how the answer is read."""
+    """A call to Roe: what is asked, for an organization or None, how the answer is read, how it is sent."""
 
     build: Callable[[str | None], Request]
     read: Callable[[RoeConnection, Request, Response], T]
+    send: Callable[[requests.Session, RoeConnection, Request], Response] = transport.send
 
 
 def _status(query_id: object) -> _Call[QueryStatus]:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import time
-from datetime import timedelta
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import (
     AirflowFailException,
@@ -18,10 +15,9 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
-from airflow_provider_roe import exceptions
-from airflow_provider_roe.exceptions import RoeError, RoeUnavailableError
 from airflow_provider_roe.hooks.roe import RoeHook
 from airflow_provider_roe.waiting import HAND_OVER, Wait
+from airflow_provider_roe.waiting_task import WaitingTask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,17 +25,8 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context, XComArg
 
-    from airflow_provider_roe.waiting import Event
 
-#: Seconds for which a deferrable sensor polls on the worker. A deferral costs about 17 s of hand-overs, which
-#: is longer than many a query takes.
-DEFER_AFTER = 10.0
-#: Seconds that the trigger has to tell of a time-out itself before the scheduler ends the deferral, which is
-#: what happens where no triggerer runs.
-TRIGGER_GRACE = 300.0
-
-
-class RoeQueryStatusSensor(BaseSensorOperator):
+class RoeQueryStatusSensor(WaitingTask, BaseSensorOperator):
     """
     Waits until a query on Roe ends, and ends as it did.
 
@@ -69,6 +56,9 @@ class RoeQueryStatusSensor(BaseSensorOperator):
     template_fields: Sequence[str] = ("query_id", "roe_conn_id", "organization_id")
     ui_color = "#d7e8f7"
 
+    query_failed = AirflowFailException
+    timed_out = AirflowSensorTimeout
+
     def __init__(
         self,
         *,
@@ -89,37 +79,19 @@ class RoeQueryStatusSensor(BaseSensorOperator):
             self.mode = "poke"
         self._wait: Wait | None = None
 
-    @cached_property
-    def hook(self) -> RoeHook:
-        """The hook that polls on the worker."""
-        return RoeHook(self.roe_conn_id, organization_id=self.organization_id)
-
     def poke(self, context: Context) -> bool | PokeReturnValue:
         """Ask once how far the query is."""
         if self._wait is None:
-            self._wait = self._new_wait(self._first_start(context))
+            self._wait = self._new_wait(context, self._first_start(context))
             self._wait.tell_start(self.roe_conn_id)
-            self._defer_at = time.time() + self._defer_after(context)
+            self._push_link(context, self.query_id)
+            self._defer_at = time.time() + self._seconds_on_worker(context)
         if not (event := self._poll(self._wait, self._defer_at)):
             return False
         outcome = self._outcome(event)
         if isinstance(outcome, BaseException):
             raise outcome
         return PokeReturnValue(True, outcome)
-
-    def _poll(self, wait: Wait, defer_at: float = math.inf) -> Event | None:
-        try:
-            status = self.hook.get_query_status(
-                wait.query_id, deadline=min(wait.deadline, defer_at), troubles=wait.troubles
-            )
-        except RoeUnavailableError as e:
-            if defer_at <= time.time() < wait.deadline:
-                wait.troubles.met(e, "The triggerer goes on trying.")
-                return None
-            return wait.failed(e)
-        except RoeError as e:
-            return wait.failed(e)
-        return wait.saw(status)
 
     def _get_next_poke_interval(
         self, started_at: datetime | float, run_duration: Callable[[], float], poke_count: int
@@ -136,74 +108,6 @@ class RoeQueryStatusSensor(BaseSensorOperator):
             self._defer(wait)
         return min(wait.next_interval(), left_on_worker)
 
-    def _defer(self, wait: Wait) -> NoReturn:
-        # Imported here, for Airflow's base class alone costs 10 ms, which every parse of a DAG would pay.
-        from airflow_provider_roe.triggers.roe import RoeQueryStatusTrigger
-
-        wait.troubles.sum_up()
-        elapsed = time.time() - wait.started_at
-        timeout = wait.timeout - elapsed + TRIGGER_GRACE
-        if self.execution_timeout:
-            timeout = min(timeout, self.execution_timeout.total_seconds() - elapsed)
-        self.defer(
-            trigger=RoeQueryStatusTrigger(
-                roe_conn_id=self.roe_conn_id,
-                organization_id=self.organization_id,
-                deferred_at=time.time(),
-                **wait.arguments(),
-            ),
-            method_name="execute_complete",
-            timeout=timedelta(seconds=max(timeout, 0)),
-        )
-
-    def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:
-        """Finish the task after the trigger's event."""
-        outcome = self._outcome(event)
-        if isinstance(outcome, BaseException):
-            raise outcome
-        self.log.info("Query %s ended as %s", outcome["query_id"], outcome["status"])
-        return outcome
-
-    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Go on after a deferral; where Airflow broke it off, look at the query before giving up."""
-        if next_method != "__fail__":
-            # Not super's, which puts a skip of its own in the place of ours, that has a reason.
-            return getattr(self, next_method)(context, **(next_kwargs or {}))
-        start = context["ti"].start_date
-        wait = self._new_wait(start.timestamp() if start else time.time())
-        limit = self.execution_timeout
-        if limit and time.time() >= wait.started_at + limit.total_seconds():
-            raise self._failure(AirflowTaskTimeout(f"The task's execution_timeout of {limit} is over."))
-        reason = (next_kwargs or {}).get("error", "unknown")
-        event = self._poll(wait) or {
-            "kind": "error",
-            "error": RoeError.__name__,
-            "message": f"The trigger of this wait failed ({reason}): see the triggerer's log, and whether"
-            " airflow-provider-roe is installed there.",
-        }
-        return self.execute_complete(context, event)
-
-    def _outcome(self, event: Any) -> dict[str, Any] | BaseException:
-        """
-        Return what the task returns after an event, or what it raises.
-
-        It is raised elsewhere, by a method of Airflow's own: the traceback in the task's log leads nobody
-        through ours.
-        """
-        match event:
-            case {"kind": "success", "query": {"query_id": str(), "status": str()}}:
-                return dict(event["query"])
-            case {"kind": "query_failed", "message": str(message)}:
-                return self._failure(AirflowFailException(message))
-            case {"kind": "timeout", "message": str(message)}:
-                return self._failure(AirflowSensorTimeout(message))
-            case {"kind": "error", "error": str(name), "message": str(message)}:
-                kind: Any = getattr(exceptions, name, None)
-                if not (isinstance(kind, type) and issubclass(kind, RoeError)):
-                    kind = RoeError
-                return self._failure(kind(message))
-        return self._failure(RoeError(f"The trigger sent an event that is not understood: {event!r}"))
-
     def _failure(self, error: BaseException) -> BaseException:
         """Return what a task raises that is to fail, or to be skipped for this."""
         final = isinstance(error, AirflowFailException | AirflowSensorTimeout | AirflowTaskTimeout)
@@ -211,16 +115,7 @@ class RoeQueryStatusSensor(BaseSensorOperator):
             return AirflowSkipException(str(error))
         return error
 
-    def _defer_after(self, context: Context) -> float:
-        if not self.deferrable:
-            return math.inf
-        if self.defer_after is not None:
-            return self.defer_after
-        # A fan-out of a thousand must not hold the workers.
-        mapped = context["ti"].map_index not in (None, -1)
-        return 0 if mapped else DEFER_AFTER
-
-    def _new_wait(self, started_at: float) -> Wait:
+    def _new_wait(self, context: Context, started_at: float) -> Wait:
         return Wait(
             query_id=self.query_id,
             started_at=started_at,

@@ -53,6 +53,11 @@ def test_providers_hooks_lists_the_connection_type(
     assert hook["hook_name"] == "Roe AI"
 
 
+def test_providers_links_lists_the_link(cli: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    links = json.loads(cli("providers", "links", "--output", "json").stdout)
+    assert {"extra_link_class_name": "airflow_provider_roe.links.roe.RoeLink"} in links
+
+
 @pytest.mark.parametrize("form", ["uri", "json"])
 def test_a_connection_is_added_shown_and_tested(
     form: str, cli: Callable[..., subprocess.CompletedProcess[str]]

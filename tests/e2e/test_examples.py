@@ -5,7 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pytest
 
@@ -28,6 +29,17 @@ EXPECTED_TASKS = {
         "submit": "success",
         "wait": "success",
         "summarize": "success",
+    },
+    "example_roe_query_operator": {
+        "count": "success",
+        "choose": "success",
+        "process": "success",
+        "nothing_to_do": "skipped",
+    },
+    "example_roe_extract": {
+        "list_extracts": "success",
+        "extract": "success",
+        "count_rows": "success",
     },
     "example_roe_failed_query": {
         "submit": "success",
@@ -84,6 +96,21 @@ def test_what_a_deferred_wait_leaves(airflow: LocalAirflow, roe: RoeSimulator) -
     log = airflow.log(dag_id, run_id, "wait")
     assert f"Query {query_id} is PENDING" in log
     assert roe.api_key not in log
+
+
+def test_the_link_to_roe_is_there_while_the_task_is_deferred_and_stays(airflow: LocalAirflow) -> None:
+    dag_id = "example_roe_submit_and_wait"
+    airflow.wait_for_dag(dag_id)
+    run_id = airflow.trigger(dag_id)
+    path = f"dags/{dag_id}/dagRuns/{quote(run_id)}/taskInstances/wait/links"
+    links = {}
+
+    def look(task: dict[str, Any]) -> None:
+        if task["task_id"] == "wait":
+            links[task["state"]] = airflow.api("GET", path)["extra_links"]
+
+    airflow.wait_for_run(dag_id, run_id, on_change=look)
+    assert links["deferred"] == links["success"] == {"Open Roe": "https://app.roe-ai.com/"}
 
 
 def test_airflow_dags_test_runs_a_deferrable_sensor(

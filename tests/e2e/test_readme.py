@@ -11,8 +11,11 @@ README = Path(__file__).parents[2] / "README.md"
 
 
 def test_the_dag_and_its_tests_run_as_written(tmp_path: Path, database_env: dict[str, str]) -> None:
-    dag, conftest, tests = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    dag, operator, conftest, tests = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
     (tmp_path / "daily_report.py").write_text(dag)
+    (tmp_path / "test_extract.py").write_text(
+        f"{operator}\n\ndef test_it_is_an_operator():\n    assert extract"
+    )
     (tmp_path / "conftest.py").write_text(conftest)
     (tmp_path / "test_daily_report.py").write_text(tests)
     pytest = subprocess.run(
@@ -25,4 +28,4 @@ def test_the_dag_and_its_tests_run_as_written(tmp_path: Path, database_env: dict
         check=False,
     )
     assert pytest.returncode == 0, pytest.stdout + pytest.stderr
-    assert "2 passed" in pytest.stdout
+    assert "3 passed" in pytest.stdout

@@ -4,6 +4,7 @@ import dataclasses
 import json
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from airflow.providers.common.compat.sdk import Connection
@@ -13,6 +14,8 @@ from airflow_provider_roe.exceptions import RoeInputError
 from airflow_provider_roe.testing import RoeSimulator
 
 ORGANIZATION = "3f0c7a52-8d1e-4b6f-9a27-5c1b0e84d6f3"
+QUERY = "7d9c3b1e-52f4-4a8d-9e60-1b7f2c4d8a35"
+WORKSHEET = "5b0e1c2d-3f4a-4b5c-8d6e-7f8091a2b3c4"
 OTHER_ORGANIZATION = "11111111-2222-4333-8444-555555555555"
 KEY = "roe-Sup3rS3cret/Key+with=signs"
 
@@ -40,6 +43,7 @@ class TestWhatAConnectionSays:
             verify=True,
             success_statuses=frozenset(),
             failure_statuses=frozenset(),
+            web_url="https://app.roe-ai.com/",
         )
 
     def test_every_field_is_read(self, tmp_path):
@@ -56,6 +60,7 @@ class TestWhatAConnectionSays:
                 "allow_http": False,
                 "success_statuses": ["Done"],
                 "failure_statuses": ["LOST", " gone "],
+                "web_url": " https://app.acme.roe-ai.com/q/{query_id} ",
             },
         ) == RoeConnection(
             conn_id="roe_test",
@@ -67,6 +72,7 @@ class TestWhatAConnectionSays:
             verify=str(bundle),
             success_statuses=frozenset({"DONE"}),
             failure_statuses=frozenset({"LOST", "GONE"}),
+            web_url="https://app.acme.roe-ai.com/q/{query_id}",
         )
 
     @pytest.mark.parametrize(
@@ -78,12 +84,13 @@ class TestWhatAConnectionSays:
             (f"roe://http://{ORGANIZATION}:a-key@127.0.0.1:8080", {"base_url": "http://127.0.0.1:8080"}),
             (
                 f"roe://{ORGANIZATION}:a-key@/?request_timeout=2.5&retry_window=9&verify=false"
-                "&success_statuses=DONE,OK",
+                "&success_statuses=DONE,OK&web_url=https%3A%2F%2Froe.test%2F%7Bquery_id%7D",
                 {
                     "request_timeout": 2.5,
                     "retry_window": 9.0,
                     "verify": False,
                     "success_statuses": frozenset({"DONE", "OK"}),
+                    "web_url": "https://roe.test/{query_id}",
                 },
             ),
             (
@@ -123,6 +130,7 @@ class TestWhatAConnectionSays:
             "allow_http",
             "success_statuses",
             "failure_statuses",
+            "web_url",
         ]
         for nothing in (None, ""):
             extra = dict.fromkeys([*names, "organization_id"], nothing)
@@ -214,6 +222,47 @@ class TestBaseUrl:
             read(host=host, extra=forbidden)
 
 
+class TestLink:
+    """Where people look at a query."""
+
+    @pytest.mark.parametrize(
+        ("web_url", "link"),
+        [
+            (None, "https://app.roe-ai.com/"),
+            ("https://app.roe-ai.com", "https://app.roe-ai.com"),
+            ("http://roe.internal:8080/queries", "http://roe.internal:8080/queries"),
+            ("https://app.roe-ai.com/q/{query_id}", f"https://app.roe-ai.com/q/{QUERY}"),
+            (
+                "https://app.roe-ai.com/#/w/{worksheet_id}?tab=result&query={query_id}&again={query_id}",
+                f"https://app.roe-ai.com/#/w/{WORKSHEET}?tab=result&query={QUERY}&again={QUERY}",
+            ),
+            ("https://app.roe-ai.com/a%20b/@acme/~x", "https://app.roe-ai.com/a%20b/@acme/~x"),
+        ],
+    )
+    def test_it_is_web_url_with_its_ids_filled_in(self, web_url, link):
+        conn = read(extra={"web_url": web_url})
+        assert conn.link(query_id=QUERY, worksheet_id=WORKSHEET) == link
+
+    @pytest.mark.parametrize(
+        "ids",
+        [
+            {"query_id": QUERY},
+            {"query_id": QUERY, "worksheet_id": ""},
+            {"query_id": QUERY, "worksheet_id": "../../logout"},
+            {"query_id": None, "worksheet_id": WORKSHEET},
+            {"query_id": "javascript:alert(1)", "worksheet_id": WORKSHEET},
+        ],
+        ids=str,
+    )
+    def test_it_is_the_start_page_if_an_id_that_it_needs_is_unknown_or_no_uuid(self, ids):
+        conn = read(extra={"web_url": "https://roe.test:8443/w/{worksheet_id}?q={query_id}#end"})
+        assert conn.link(**ids) == "https://roe.test:8443/"
+
+    def test_an_id_that_it_does_not_need_may_be_unknown(self):
+        conn = read(extra={"web_url": "https://roe.test/q/{query_id}"})
+        assert conn.link(query_id=UUID(QUERY)) == f"https://roe.test/q/{QUERY}"
+
+
 UNUSABLE = [
     ("password", {"password": "two words"}, "holds a space"),
     ("password", {"password": "line\nbreak"}, "line break"),
@@ -269,6 +318,44 @@ UNUSABLE = [
         (f"extra.{name}", {"extra": {name: value}}, "must be a list")
         for name in ("success_statuses", "failure_statuses")
         for value in (7, [7], {"DONE": 1}, True)
+    ],
+    *[
+        ("extra.web_url", {"extra": {"web_url": value}}, "an http or https URL")
+        for value in (
+            "javascript:alert(1)",
+            "JavaScript://app.roe-ai.com/%0aalert(1)",
+            "java\nscript:alert(1)",
+            "data:text/html,<script>alert(1)</script>",
+            "file:///etc/passwd",
+            "app.roe-ai.com",
+            "//app.roe-ai.com",
+            "/queries",
+            "https://",
+            "https:///queries",
+            "https:app.roe-ai.com",
+            f"https://x:{KEY}@app.roe-ai.com/",
+            "https://app.roe-ai.com\\@evil.example/",
+            "https://app.roe-ai.com?x=1",
+            "https://{query_id}.evil.example/",
+            "{query_id}",
+            "https://app.roe-ai.com/{organization_id}",
+            "https://app.roe-ai.com/{QUERY_ID}",
+            "https://app.roe-ai.com/{}",
+            "https://app.roe-ai.com/{{query_id}}",
+            "https://app.roe-ai.com/{query_id!r}",
+            "https://app.roe-ai.com/{query_id.__class__}",
+            "https://app.roe-ai.com/{query_id",
+            "https://app.roe-ai.com/}",
+            "https://app.roe-ai.com/a b",
+            "https://app.roe-ai.com/a\nb",
+            'https://app.roe-ai.com/"onclick=alert(1)',
+            "https://app.roe-ai.com/<b>",
+            "https://app.roe-ai.com/caf\u00e9",
+            "https://app.roe-ai.com:port/",
+            7,
+            ["https://app.roe-ai.com/"],
+            True,
+        )
     ],
     ("extra.success_statuses", {"extra": {"success_statuses": ["failure"]}}, "another meaning"),
     ("extra.success_statuses", {"extra": {"success_statuses": ["STARTED"]}}, "another meaning"),

@@ -28,6 +28,8 @@ def test_there_are_few():
         "RoeAuthenticationError",
         "RoeNotFoundError",
         "RoeUnavailableError",
+        "RoeQueryFailedError",
+        "RoeTimeoutError",
     }
 
 

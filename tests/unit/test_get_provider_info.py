@@ -16,6 +16,8 @@ import pytest
 from airflow_provider_roe.connection import RoeConnection
 from airflow_provider_roe.get_provider_info import CONN_FIELDS, get_provider_info
 from airflow_provider_roe.hooks.roe import RoeHook
+from airflow_provider_roe.operators.roe import RoeQueryOperator
+from airflow_provider_roe.sensors.roe import RoeQueryStatusSensor
 
 PROJECT = Path(__file__).parents[2]
 INFO = get_provider_info()
@@ -49,7 +51,10 @@ def test_airflow_finds_it_by_the_entry_point_of_the_distribution():
     assert project["name"] == INFO["package-name"]
 
 
-@pytest.mark.parametrize("kind", ["hooks", "sensors", "triggers"])
+KINDS = ["hooks", "operators", "sensors", "triggers"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_module_that_it_names_exists(kind):
     names = [name for entry in INFO[kind] for name in entry["python-modules"]]
     assert names == [f"airflow_provider_roe.{kind}.roe"]
@@ -58,9 +63,14 @@ def test_every_module_that_it_names_exists(kind):
 
 def test_each_module_belongs_to_an_integration_that_it_names():
     known = {integration["integration-name"] for integration in INFO["integrations"]}
-    assert {
-        entry["integration-name"] for kind in ("hooks", "sensors", "triggers") for entry in INFO[kind]
-    } == known
+    assert {entry["integration-name"] for kind in KINDS for entry in INFO[kind]} == known
+
+
+def test_it_registers_every_link_for_airflow_2_shows_no_other():
+    in_use = {
+        type(link) for task in (RoeQueryOperator, RoeQueryStatusSensor) for link in task.operator_extra_links
+    }
+    assert INFO["extra-links"] == [f"{link.__module__}.{link.__qualname__}" for link in in_use]
 
 
 def test_the_hook_that_it_names_is_the_hook():

@@ -1,0 +1,86 @@
+"""The operator on a real Airflow: a query is submitted once, whatever happens to its task."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_roe.testing import QueryPlan
+from tests.e2e.running import until
+
+if TYPE_CHECKING:
+    from airflow_provider_roe.testing import RoeSimulator
+    from dev.local_airflow import LocalAirflow
+
+KILLED = ("blocking", "deferrable", "not_durable")
+CLEARED = "cleared_while_deferred"
+
+
+def kill_worker(airflow: LocalAirflow, task: dict[str, Any]) -> None:
+    """Kill the process that runs a task, as the kernel does when memory runs out."""
+    # The worker that supervises it and the process itself, which the worker forked, have the same name.
+    named = [
+        process
+        for process in airflow.component("scheduler").processes()
+        if " ".join(process.cmdline()).endswith(task["id"])
+    ]
+    pids = {process.pid for process in named}
+    [running] = [process for process in named if process.ppid() in pids]
+    running.kill()
+
+
+class Run:
+    """A run in which workers die and a deferred task is cleared, each while its query runs."""
+
+    def __init__(self, airflow: LocalAirflow, roe: RoeSimulator) -> None:
+        self.airflow, self.roe = airflow, roe
+        self.sql = {name: f"SELECT '{name}' AS task" for name in (*KILLED, CLEARED)}
+        long = '/* simulate {"statuses": [["STARTED", 45]]} */'
+        airflow.wait_for_dag("operators")
+        self.run_id = airflow.trigger("operators", {name: f"{long} {sql}" for name, sql in self.sql.items()})
+        for name in KILLED:
+            until(lambda name=name: self.is_waited_for(name))
+            kill_worker(airflow, self.task(name))
+        until(lambda: self.task(CLEARED)["state"] == "deferred")
+        self.query_id_while_deferred = airflow.xcom("operators", self.run_id, CLEARED, key="query_id")
+        airflow.api(
+            "POST",
+            "dags/operators/clearTaskInstances",
+            json={"dry_run": False, "only_failed": False, "dag_run_id": self.run_id, "task_ids": [CLEARED]},
+        )
+        airflow.wait_for_run("operators", self.run_id)
+
+    def query_ids(self, name: str) -> list[str]:
+        """Return the queries that a task has submitted."""
+        return [query.id for query in self.roe.queries.values() if query.sql.endswith(self.sql[name])]
+
+    def is_waited_for(self, name: str) -> bool:
+        return any(len(self.roe.requests_of("status", query_id)) > 1 for query_id in self.query_ids(name))
+
+    def task(self, name: str) -> dict[str, Any]:
+        path = f"dags/operators/dagRuns/{self.run_id}/taskInstances/{name}"
+        return dict(self.airflow.api("GET", path))
+
+
+@pytest.fixture(scope="module")
+def run(airflow: LocalAirflow, roe: RoeSimulator) -> Run:
+    assert roe.plan == QueryPlan()
+    return Run(airflow, roe)
+
+
+@pytest.mark.parametrize(
+    ("name", "submits"), [("blocking", 1), ("deferrable", 1), (CLEARED, 1), ("not_durable", 2)]
+)
+def test_the_next_try_attaches_to_the_query_unless_the_task_is_not_durable(
+    run: Run, name: str, submits: int
+) -> None:
+    log = run.airflow.log("operators", run.run_id, name, 2)
+    assert (run.task(name)["state"], run.task(name)["try_number"]) == ("success", 2), log
+    assert len(run.query_ids(name)) == submits
+    assert run.airflow.xcom("operators", run.run_id, name) == [{"task": name}]
+    assert run.airflow.xcom("operators", run.run_id, name, key="query_id") == run.query_ids(name)[-1]
+
+
+def test_the_query_id_is_there_while_the_task_waits(run: Run) -> None:
+    assert [run.query_id_while_deferred] == run.query_ids(CLEARED)

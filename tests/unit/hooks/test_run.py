@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import math
+
+import pandas
+import polars
+import pytest
+
+from airflow_provider_roe.exceptions import RoeInputError, RoeQueryFailedError, RoeTimeoutError
+from airflow_provider_roe.hooks.roe import RoeHook
+from airflow_provider_roe.testing import Fault, QueryPlan
+
+SQL = "SELECT 1 AS n, 'one' AS word UNION ALL SELECT 2, NULL"
+
+
+@pytest.fixture(autouse=True)
+def _connected(roe, connect):
+    connect(roe)
+
+
+class TestRun:
+    def test_it_waits_and_returns_rows_as_python_values(self, roe):
+        roe.plan = QueryPlan(statuses=[("STARTED", 0.2)])
+        assert RoeHook().run(SQL, poll_interval=0.05) == [{"n": 1, "word": "one"}, {"n": 2, "word": None}]
+
+    def test_rows_of_several_statements_are_kept_apart(self):
+        assert RoeHook().run("SELECT 1 AS n; SELECT 2 AS m") == [[{"n": 1}], [{"m": 2}]]
+
+    def test_a_query_that_failed_is_an_error_with_roe_s_words(self, roe):
+        roe.plan = QueryPlan(statuses=())
+        with pytest.raises(RoeQueryFailedError, match=r"ended as FAILURE.*nowhere.*Request id"):
+            RoeHook().run("SELECT * FROM nowhere")
+
+    def test_one_that_lasts_too_long_is_another(self, roe):
+        roe.plan = QueryPlan(statuses=[("STARTED", math.inf)])
+        with pytest.raises(RoeTimeoutError, match="is still STARTED"):
+            RoeHook().run(SQL, timeout=0.2, poll_interval=0.05)
+
+    @pytest.mark.usefixtures("impatient")
+    def test_a_hiccup_is_waited_out(self, roe, connect):
+        connect(roe, retry_window=30)
+        roe.add_fault(Fault(call="status", reset="body", times=1))
+        assert len(RoeHook().run(SQL)) == 2
+
+
+class TestDataFrame:
+    def test_pandas(self):
+        frame = RoeHook().get_df(SQL)
+        assert isinstance(frame, pandas.DataFrame)
+        assert frame["n"].tolist() == [1, 2]
+        assert frame["word"].isna().tolist() == [False, True]
+
+    def test_polars(self):
+        frame = RoeHook().get_df(SQL, df_type="polars")
+        assert isinstance(frame, polars.DataFrame)
+        assert frame.rows() == [(1, "one"), (2, None)]
+
+    def test_of_several_statements_it_is_the_last(self):
+        assert RoeHook().get_df("SELECT 1 AS n; SELECT 2 AS m")["m"].tolist() == [2]
+
+    def test_another_kind_is_refused_before_anything_is_submitted(self, roe):
+        with pytest.raises(RoeInputError, match="df_type must be 'pandas' or 'polars', not 'spark'"):
+            RoeHook().get_df(SQL, df_type="spark")
+        assert roe.requests == []

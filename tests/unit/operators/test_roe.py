@@ -1,0 +1,305 @@
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import TaskDeferred
+
+from airflow_provider_roe.exceptions import (
+    RoeAuthenticationError,
+    RoeInputError,
+    RoeQueryFailedError,
+    RoeTimeoutError,
+    RoeUnavailableError,
+)
+from airflow_provider_roe.operators.roe import RoeQueryOperator
+from airflow_provider_roe.testing import Fault, QueryPlan
+
+RUNS_ON = QueryPlan(statuses=[("STARTED", math.inf)])
+FAILS = QueryPlan(statuses=(), ends_as="FAILURE", error="Unknown table")
+UNKNOWN_QUERY = "7d9c3b1e-52f4-4a8d-9e60-1b7f2c4d8a35"
+
+
+def new_operator(sql: str = "SELECT 1 AS n", **arguments: Any) -> RoeQueryOperator:
+    return RoeQueryOperator(task_id="run", sql=sql, **{"poll_interval": 0.05, "timeout": 30} | arguments)
+
+
+class TaskInstance:
+    """As much of a task instance as the operator looks at."""
+
+    def __init__(self, map_index: int = -1) -> None:
+        self.map_index = map_index
+        self.start_date = datetime.now(UTC)
+        self.xcoms: dict[str, Any] = {}
+
+    stats_tags: dict[str, str] = {}  # noqa: RUF012
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        self.xcoms[key] = value
+
+    def xcom_pull(self, *, task_ids: str, key: str, map_indexes: int) -> Any:
+        assert (task_ids, map_indexes) == ("run", self.map_index)
+        return self.xcoms.get(key)
+
+
+class Store(dict[str, Any]):
+    """Airflow's store of a task's state, which outlives a try."""
+
+    set = dict.__setitem__
+
+    def delete(self, key: str) -> None:
+        self.pop(key, None)
+
+
+@pytest.fixture
+def context() -> dict[str, Any]:
+    return {"ti": TaskInstance(), "task_state_store": Store()}
+
+
+def next_try(context: dict[str, Any]) -> dict[str, Any]:
+    """Return the context of the try after this one: XComs are gone, and the store has stayed."""
+    return context | {"ti": TaskInstance()}
+
+
+class TestArguments:
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            ({"result": "all"}, "result must be 'status' or 'rows', not 'all'"),
+            ({"max_rows": -1}, "max_rows must be a whole number, 0 or more, not -1"),
+            ({"max_rows": 1.5}, "max_rows"),
+            ({"max_rows": True}, "max_rows"),
+            ({"poll_interval": -1}, "poll_interval must be a number of seconds, not -1"),
+            ({"poll_interval": "5"}, "poll_interval"),
+            ({"timeout": math.nan}, "timeout"),
+            ({"result": "rows", "output_path": "/tmp/x.csv"}, "exclude each other"),
+            ({"result": "rows", "wait_for_completion": False}, "leaves no rows"),
+            ({"output_path": "/tmp/x.csv", "wait_for_completion": False}, "leaves no rows"),
+        ],
+        ids=str,
+    )
+    def test_wrong_ones_are_refused_when_the_dag_is_parsed(self, arguments, words):
+        with pytest.raises(RoeInputError, match=words):
+            new_operator(**arguments)
+
+    @pytest.mark.parametrize("sql", ["", "  ", None])
+    def test_empty_sql_is_refused_before_any_request(self, roe, connect, context, sql):
+        connect(roe)
+        with pytest.raises(RoeInputError, match="sql must be a query's text"):
+            new_operator(sql).execute(context)
+        assert roe.requests == []
+
+    def test_what_names_query_and_place_is_templated(self):
+        assert set(RoeQueryOperator.template_fields) == {
+            *("sql", "roe_conn_id", "organization_id", "worksheet_id", "output_path")
+        }
+        assert RoeQueryOperator.template_ext == (".sql",)
+        assert RoeQueryOperator.template_fields_renderers == {"sql": "sql"}
+
+
+class TestRunning:
+    def test_it_returns_how_the_query_ended(self, roe, connect, context):
+        connect(roe)
+        value = new_operator(worksheet_id=UNKNOWN_QUERY, use_admin=True).execute(context)
+        [query] = roe.queries.values()
+        assert (value["query_id"], value["status"]) == (query.id, "SUCCESS")
+        assert query.worksheet_id == UNKNOWN_QUERY
+        assert b'"use_admin": true' in roe.requests_of("submit")[0].body
+
+    def test_the_id_is_an_xcom_before_the_wait_begins(self, roe, connect, context):
+        connect(roe)
+        roe.add_fault(Fault(call="status", status_code=403))
+        with pytest.raises(Exception, match="403"):
+            new_operator().execute(context)
+        assert context["ti"].xcoms["query_id"] == next(iter(roe.queries))
+
+    def test_without_waiting_it_returns_the_id(self, roe, connect, context):
+        connect(roe)
+        roe.plan = RUNS_ON
+        assert new_operator(wait_for_completion=False).execute(context) == next(iter(roe.queries))
+        assert roe.requests_of("status") == []
+
+    def test_a_query_that_failed_is_an_error_that_retries_may_follow(self, roe, connect, context):
+        connect(roe)
+        roe.plan = FAILS
+        with pytest.raises(RoeQueryFailedError, match=r"ended as FAILURE.*Unknown table.*Request id"):
+            new_operator().execute(context)
+
+    def test_one_that_lasts_too_long_is_a_timeout(self, roe, connect, context):
+        connect(roe)
+        roe.plan = RUNS_ON
+        with pytest.raises(RoeTimeoutError, match="is still STARTED"):
+            new_operator(timeout=0.2).execute(context)
+
+    def test_sql_that_roe_refuses_is_told(self, roe, connect, context):
+        connect(roe)
+        roe.add_fault(Fault(call="submit", status_code=400, body={"query": ["Not a valid string."]}))
+        with pytest.raises(Exception, match="query: Not a valid string"):
+            new_operator().execute(context)
+
+    def test_being_killed_says_that_the_query_goes_on(self, roe, connect, context, capsys):
+        connect(roe)
+        operator = new_operator(wait_for_completion=False)
+        query_id = operator.execute(context)
+        operator.on_kill()
+        assert f"Query {query_id} goes on at Roe" in capsys.readouterr().out
+
+
+class TestDeferring:
+    def test_it_hands_the_wait_to_the_sensor_s_trigger(self, roe, connect, context):
+        connect(roe)
+        roe.plan = RUNS_ON
+        with pytest.raises(TaskDeferred) as e:
+            new_operator(deferrable=True, defer_after=0).execute(context)
+        path, kwargs = e.value.trigger.serialize()
+        assert path == "airflow_provider_roe.triggers.roe.RoeQueryStatusTrigger"
+        assert kwargs["query_id"] == context["ti"].xcoms["query_id"]
+
+    def test_it_finishes_after_the_event(self, context):
+        query = {"query_id": UNKNOWN_QUERY, "status": "SUCCESS"}
+        event = {"kind": "success", "query": query}
+        assert new_operator().resume_execution("execute_complete", {"event": event}, context) == query
+
+    def test_a_deferral_that_broke_off_looks_at_the_query_that_it_was_for(self, roe, connect, context):
+        connect(roe)
+        query_id = roe.submit("SELECT 1")
+        context["ti"].xcom_push("query_id", query_id)
+        value = new_operator().resume_execution("__fail__", {"error": "Trigger failure"}, context)
+        assert value["query_id"] == query_id
+
+
+class TestNextTry:
+    @pytest.fixture(autouse=True)
+    def _connected(self, roe, connect):
+        connect(roe)
+
+    def fail_once(self, context: dict[str, Any], error: type[Exception] = RoeUnavailableError) -> None:
+        """Let the first try submit the query and then fail."""
+        with pytest.raises(error):
+            new_operator(timeout=0.1).execute(context)
+
+    def test_it_attaches_to_a_query_that_runs(self, roe, context):
+        roe.plan = RUNS_ON
+        self.fail_once(context, RoeTimeoutError)
+        [query_id] = roe.queries
+        roe.finish(query_id, "SUCCESS")
+        context = next_try(context)
+        assert new_operator().execute(context)["query_id"] == query_id
+        assert context["ti"].xcoms["query_id"] == query_id
+        assert len(roe.requests_of("submit")) == 1
+
+    @pytest.mark.parametrize("ended", [False, True])
+    def test_it_attaches_whether_the_query_has_ended_since_or_not(self, roe, context, ended):
+        roe.add_fault(Fault(call="status", status_code=503, times=1))
+        roe.plan = QueryPlan(statuses=() if ended else [("STARTED", 0.3)], ends_as="SUCCESS")
+        self.fail_once(context)
+        assert new_operator().execute(next_try(context))["status"] == "SUCCESS"
+        assert len(roe.requests_of("submit")) == 1
+
+    def test_it_attaches_also_when_it_defers(self, roe, context):
+        roe.plan = RUNS_ON
+        for _ in range(2):
+            with pytest.raises(TaskDeferred) as e:
+                new_operator(deferrable=True, defer_after=0).execute(next_try(context))
+        assert [e.value.trigger.serialize()[1]["query_id"]] == list(roe.queries)
+
+    def test_a_query_that_failed_is_submitted_anew(self, roe, context):
+        roe.plan = FAILS
+        self.fail_once(context, RoeQueryFailedError)
+        roe.plan = QueryPlan(statuses=(), ends_as="SUCCESS")
+        assert new_operator().execute(next_try(context))["status"] == "SUCCESS"
+        assert len(roe.requests_of("submit")) == 2
+
+    def test_a_query_that_roe_knows_no_more_is_submitted_anew(self, roe, context):
+        context["task_state_store"].set("query_id", UNKNOWN_QUERY)
+        assert new_operator().execute(context)["status"] == "SUCCESS"
+
+    def test_a_service_that_is_out_does_not_make_it_submit_again(self, roe, context):
+        roe.plan = RUNS_ON
+        self.fail_once(context, RoeTimeoutError)
+        roe.add_fault(Fault(call="status", status_code=503))
+        with pytest.raises(RoeUnavailableError):
+            new_operator().execute(next_try(context))
+        assert len(roe.requests_of("submit")) == 1
+
+    def test_a_key_that_is_refused_does_not_make_it_submit_again(self, roe, context):
+        roe.plan = RUNS_ON
+        self.fail_once(context, RoeTimeoutError)
+        roe.revoke_key()
+        with pytest.raises(RoeAuthenticationError):
+            new_operator().execute(next_try(context))
+        assert len(roe.requests_of("submit")) == 1
+
+    @pytest.mark.parametrize("how", ["waiting", "after the trigger", "without waiting"])
+    def test_a_task_that_has_succeeded_and_is_cleared_runs_its_query_anew(self, roe, context, how):
+        if how == "after the trigger":
+            roe.plan = RUNS_ON
+            with pytest.raises(TaskDeferred):
+                new_operator(deferrable=True, defer_after=0).execute(context)
+            event = {"kind": "success", "query": {"query_id": UNKNOWN_QUERY, "status": "SUCCESS"}}
+            new_operator().execute_complete(context, event)
+            roe.plan = QueryPlan(statuses=(), ends_as="SUCCESS")
+        else:
+            new_operator(wait_for_completion=how == "waiting").execute(context)
+        new_operator().execute(next_try(context))
+        assert len(roe.requests_of("submit")) == 2
+
+    def test_not_durable_it_submits_anew(self, roe, context):
+        roe.plan = RUNS_ON
+        for _ in range(2):
+            with pytest.raises(RoeTimeoutError):
+                new_operator(durable=False, timeout=0.1).execute(next_try(context))
+        assert len(roe.requests_of("submit")) == 2
+
+
+class TestResults:
+    @pytest.fixture(autouse=True)
+    def _connected(self, roe, connect):
+        connect(roe)
+
+    def test_rows_are_returned_as_dicts(self, context):
+        assert new_operator("SELECT 1 AS n, 'one' AS word", result="rows").execute(context) == [
+            {"n": 1, "word": "one"}
+        ]
+
+    def test_rows_of_several_statements_are_kept_apart(self, context):
+        value = new_operator("SELECT 1 AS n; SELECT 2 AS m UNION ALL SELECT 3", result="rows").execute(
+            context
+        )
+        assert value == [[{"n": 1}], [{"m": 2}, {"m": 3}]]
+
+    def test_more_rows_than_max_rows_are_an_error_and_not_cut_off(self, context):
+        with pytest.raises(RoeInputError, match=r"returns 2 rows, more than max_rows=1.*output_path"):
+            new_operator("SELECT 1 AS n UNION ALL SELECT 2", result="rows", max_rows=1).execute(context)
+
+    @pytest.mark.parametrize("extension", ["csv", "jsonl", "parquet"])
+    def test_rows_are_written_to_a_file(self, context, tmp_path, extension):
+        path = tmp_path / "deep" / f"rows.{extension}"
+        [file] = new_operator("SELECT 1 AS n UNION ALL SELECT 2", output_path=f"file://{path}").execute(
+            context
+        )
+        assert file["path"] == f"file://{path}"
+        assert (file["row_count"], [column["name"] for column in file["columns"]]) == (2, ["n"])
+        assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+    @pytest.mark.parametrize("output_path", ["nowhere://x/rows.csv", "/tmp/rows.xls", "rows.csv"])
+    def test_a_path_that_cannot_be_written_is_refused_before_anything_is_submitted(
+        self, roe, context, output_path
+    ):
+        with pytest.raises(RoeInputError, match=r"output_path|format"):
+            new_operator(output_path=output_path).execute(context)
+        assert roe.requests == []
+
+    def test_after_the_trigger_too(self, roe, context):
+        query_id = roe.submit("SELECT 1 AS n")
+        event = {"kind": "success", "query": {"query_id": query_id, "status": "SUCCESS"}}
+        assert new_operator(result="rows").execute_complete(context, event) == [{"n": 1}]
+
+    def test_a_result_that_cannot_be_had_does_not_run_the_query_again(self, roe, context):
+        roe.add_fault(Fault(call="result", status_code=503, times=1))
+        with pytest.raises(RoeUnavailableError):
+            new_operator(result="rows").execute(context)
+        assert new_operator(result="rows").execute(next_try(context)) == [{"n": 1}]
+        assert len(roe.requests_of("submit")) == 1

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+#: What is imported where it is first used, for the scheduler parses DAGs all day
+NOT_FOR_PARSING = {
+    "aiohttp",
+    "ijson",
+    "openlineage",
+    "pendulum",
+    "pyarrow",
+    "requests",
+    "tenacity",
+    "urllib3",
+}
+
+
+def test_a_dag_file_costs_no_library_that_only_running_it_needs():
+    code = (
+        "import sys\n"
+        "from airflow.providers.common.compat.sdk import BaseHook, BaseSensorOperator\n"
+        "from airflow.providers.common.compat.sdk import ResumableJobMixin, conf\n"
+        "from airflow.triggers.base import BaseTrigger\n"
+        "before = set(sys.modules)\n"
+        "from airflow_provider_roe.operators.roe import RoeQueryOperator\n"
+        "from airflow_provider_roe.sensors.roe import RoeQueryStatusSensor\n"
+        "RoeQueryOperator(task_id='run', sql='SELECT 1')\n"
+        "RoeQueryStatusSensor(task_id='wait', query_id='x')\n"
+        "print('loaded', *set(sys.modules) - before)\n"
+    )
+    command = [sys.executable, "-c", code]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
+    loaded = ran.stdout.partition("loaded")[2].split()
+    assert "airflow_provider_roe.operators.roe" in loaded
+    assert not {name.partition(".")[0] for name in loaded} & NOT_FOR_PARSING
+    assert not [name for name in loaded if name.endswith((".results", ".clickhouse", ".openlineage"))]
