@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_roe.waiting import Event, Wait
 
-#: Seconds for which a deferrable task polls on the worker. A deferral costs about 17 s of hand-overs, which
+#: Seconds for which a deferrable task polls on the worker. A deferral costs about 20 s of hand-overs, which
 #: is longer than many a query takes.
 DEFER_AFTER = 10.0
 #: Seconds that the trigger has to tell of a time-out itself before the scheduler ends the deferral, which is
