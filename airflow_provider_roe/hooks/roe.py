@@ -231,9 +231,7 @@ class RoeHook(BaseHook):
         """
         from airflow_provider_roe import results
 
-        query_id = self.submit_query(sql, worksheet_id=worksheet_id, use_admin=use_admin).query_id
-        self.wait_for_query(query_id, timeout=timeout, poll_interval=poll_interval)
-        with self.open_query_result(query_id) as result:
+        with self._result_of(sql, worksheet_id, use_admin, timeout, poll_interval) as result:
             return results.the_one(results.rows(result, form="value"))
 
     def get_df(
@@ -254,10 +252,17 @@ class RoeHook(BaseHook):
         from airflow_provider_roe import results
 
         to_frame = results.frame_maker(df_type)
+        with self._result_of(sql, worksheet_id, use_admin, timeout, poll_interval) as result:
+            return to_frame(results.tables(result)[-1])
+
+    @contextmanager
+    def _result_of(
+        self, sql: str, worksheet_id: str | None, use_admin: bool, timeout: float, poll_interval: float
+    ) -> Iterator[SpooledResult]:
         query_id = self.submit_query(sql, worksheet_id=worksheet_id, use_admin=use_admin).query_id
         self.wait_for_query(query_id, timeout=timeout, poll_interval=poll_interval)
         with self.open_query_result(query_id) as result:
-            return to_frame(results.tables(result)[-1])
+            yield result
 
     async def aget_query_status(
         self, query_id: str, *, deadline: float | None = None, troubles: Troubles | None = None
