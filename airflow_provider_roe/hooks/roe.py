@@ -248,12 +248,16 @@ class RoeHook(BaseHook):
         Do as :meth:`run` does, and return a data frame: of the last statement that returns columns.
 
         :param df_type: ``pandas`` or ``polars``: whichever it is has to be installed, as an extra of ours.
+        :raises RoeInputError: No statement returns columns, or a package is missing.
         """
         from airflow_provider_roe import results
 
         to_frame = results.frame_maker(df_type)
         with self._result_of(sql, worksheet_id, use_admin, timeout, poll_interval) as result:
-            return to_frame(results.tables(result)[-1])
+            tables = results.tables(result)
+        if not tables:
+            raise RoeInputError("None of the query's statements returns columns to make a data frame of.")
+        return to_frame(tables[-1])
 
     @contextmanager
     def _result_of(

@@ -58,6 +58,10 @@ class TestDataFrame:
     def test_of_several_statements_it_is_the_last(self):
         assert RoeHook().get_df("SELECT 1 AS n; SELECT 2 AS m")["m"].tolist() == [2]
 
+    def test_without_columns_there_is_none(self):
+        with pytest.raises(RoeInputError, match="None of the query's statements returns columns"):
+            RoeHook().get_df("DELETE FROM invoices")
+
     def test_another_kind_is_refused_before_anything_is_submitted(self, roe):
         with pytest.raises(RoeInputError, match="df_type must be 'pandas' or 'polars', not 'spark'"):
             RoeHook().get_df(SQL, df_type="spark")
