@@ -38,9 +38,11 @@ if TYPE_CHECKING:
     Batch = list[list[str | None]]
 
 #: Bytes of the answer whose rows are converted at a time.
-BATCH = 1024 * 1024
+BATCH = 256 * 1024
 #: Bytes in memory of a Parquet file's row group.
 ROW_GROUP = 8 * 1024 * 1024
+#: Bytes of a Parquet page. Arrow's own 1 MiB, for each column's values and its dictionary, takes 30 MB more.
+PAGE = 64 * 1024
 
 # Where a cell is in the answer: in each of the objects and lists around it, the key or "item".
 _CELL = ["results", "item", "result_rows", "item", "item"]
@@ -462,7 +464,8 @@ def _write_parquet(statement: Statement, batches: Iterator[Batch], file: BinaryI
 
     schema = _schema(statement)
     pending: list[Any] = []
-    with ParquetWriter(file, schema) as writer:
+    pages = {"data_page_size": PAGE, "dictionary_pagesize_limit": PAGE}
+    with ParquetWriter(file, schema, **pages) as writer:
         for record_batch in _record_batches(statement, batches, schema):
             pending.append(record_batch)
             if sum(batch.nbytes for batch in pending) > ROW_GROUP:

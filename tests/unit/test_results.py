@@ -398,10 +398,11 @@ class TestFiles:
         write(tmp_path / "at-once", output_format, many)
         monkeypatch.setattr(results, "BATCH", 1)
         write(tmp_path / "in-batches", output_format, many)
-        at_once, batched = (
-            (tmp_path / name / f"made/rows.{output_format}").read_bytes()
-            for name in ("at-once", "in-batches")
-        )
+        files = [tmp_path / name / f"made/rows.{output_format}" for name in ("at-once", "in-batches")]
+        if output_format == "parquet":  # whose pages end where batches do
+            at_once, batched = map(pq.read_table, files)
+        else:
+            at_once, batched = (file.read_bytes() for file in files)
         assert at_once == batched
 
 

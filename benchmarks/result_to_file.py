@@ -1,0 +1,158 @@
+"""
+Peak memory and time of a task that writes a large result to a file.
+
+    python -m benchmarks.result_to_file [rows] [csv|jsonl|parquet]
+
+A server in a process of its own makes up the rows; the task, a `RoeQueryOperator`, is run in this one. Where
+pandas is installed, pyarrow imports it, which takes 50 MB.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import resource
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+QUERY_ID = str(uuid4())
+COLUMNS = {
+    "id": "UInt64",
+    "amount": "Decimal(18, 2)",
+    "at": "DateTime",
+    "name": "Nullable(String)",
+    "tags": "Array(String)",
+    "paid": "Bool",
+}
+CHUNK = 1000
+
+
+class Roe(BaseHTTPRequestHandler):
+    """As much of Roe as one task asks: a query that has succeeded, with so many rows."""
+
+    protocol_version = "HTTP/1.1"
+    row_count = 0
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.answer(json.dumps({"id": QUERY_ID}).encode())
+
+    def do_GET(self) -> None:
+        if self.path.split("?")[0].endswith("/status/"):
+            self.answer(json.dumps({"worksheet_query_id": QUERY_ID, "status": "SUCCESS"}).encode())
+        else:
+            self.send_rows()
+
+    def send_rows(self) -> None:
+        statement = {
+            "query": "SELECT 1",
+            "row_count": self.row_count,
+            "column_names": list(COLUMNS),
+            "column_types": list(COLUMNS.values()),
+        }
+        start = {"worksheet_query_id": QUERY_ID, "status": "SUCCESS", "error": None}
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        self.chunk(f'{json.dumps(start)[:-1]}, "results": [{json.dumps(statement)[:-1]}, "result_rows": [')
+        for first in range(0, self.row_count, CHUNK):
+            numbers = range(first, min(first + CHUNK, self.row_count))
+            self.chunk(", " * (first > 0) + json.dumps(list(map(row, numbers)))[1:-1])
+        self.chunk("]}]}")
+        self.chunk("")
+
+    def answer(self, body: bytes) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def chunk(self, text: str) -> None:
+        self.wfile.write(f"{len(text):x}\r\n{text}\r\n".encode())
+
+    def log_message(self, *_: Any) -> None:
+        """Keep quiet."""
+
+
+def row(number: int) -> list[str | None]:
+    at = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=number)
+    return [
+        str(number),
+        f"{number % 100_000}.{number % 100:02}",
+        f"{at:%Y-%m-%d %H:%M:%S}",
+        None if number % 7 == 0 else f"customer {number * 7919 % 1_000_003}",
+        f"['tag {number % 13}','it\\'s {number}']",
+        "true" if number % 2 else "false",
+    ]
+
+
+def serve(row_count: int, port: Connection) -> None:
+    Roe.row_count = row_count
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Roe)
+    port.send(server.server_address[1])
+    server.serve_forever()
+
+
+class TaskInstance:
+    """As much of a task instance as the operator looks at."""
+
+    map_index = -1
+    start_date = None
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        """Take it."""
+
+
+def main(row_count: int, extension: str) -> None:
+    here, there = multiprocessing.Pipe()
+    server = multiprocessing.get_context("spawn").Process(target=serve, args=(row_count, there), daemon=True)
+    server.start()
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["AIRFLOW_HOME"] = folder
+        os.environ["AIRFLOW_CONN_ROE_DEFAULT"] = json.dumps(
+            {
+                "conn_type": "roe",
+                "host": f"http://127.0.0.1:{here.recv()}",
+                "password": "key",
+                "login": str(uuid4()),
+            }
+        )
+        from airflow_provider_roe.operators.roe import RoeQueryOperator
+
+        path = f"{folder}/rows.{extension}"
+        task = RoeQueryOperator(task_id="extract", sql="SELECT 1", output_path=path, durable=False)
+        before, cpu, start = peak(), time.process_time(), time.monotonic()
+        [file] = task.execute({"ti": TaskInstance()})
+        figures = {
+            "rows": file["row_count"],
+            "format": extension,
+            "file_mb": round(Path(path).stat().st_size / 1e6, 1),
+            "seconds": round(time.monotonic() - start, 1),
+            "cpu_seconds": round(time.process_time() - cpu, 1),
+            "peak_rss_mb": peak(),
+            "of_it_before_the_task_mb": before,
+            "with_pandas": "pandas" in sys.modules,
+        }
+    print(json.dumps(figures))
+    server.kill()
+
+
+def peak() -> int:
+    """Return the most memory that this process has held so far, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 // 10**6
+
+
+if __name__ == "__main__":
+    main(
+        int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000, sys.argv[2] if len(sys.argv) > 2 else "parquet"
+    )
