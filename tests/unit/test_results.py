@@ -410,7 +410,7 @@ class TestObjectStorage:
     @each_format
     def test_rows_go_through_airflow_s_file_system_for_scheme_and_connection(self, output_format):
         storage = MemoryFileSystem()
-        io_of_airflow.attach("s3", "for_test", fs=storage)
+        io_of_airflow.store.attach("s3", "for_test", fs=storage)
         storage.store.clear()
         output = results.check_output(f"s3://for_test@bucket/day/rows.{output_format}")
         told = results.write(read(body(INVOICES, NUMBERS)), output)
@@ -419,7 +419,7 @@ class TestObjectStorage:
 
     def test_an_error_leaves_nothing_behind(self):
         storage = MemoryFileSystem()
-        io_of_airflow.attach("s3", "for_test", fs=storage)
+        io_of_airflow.store.attach("s3", "for_test", fs=storage)
         storage.store.clear()
         output = results.check_output("s3://for_test@bucket/day/rows.jsonl")
         with pytest.raises(RoeError, match="row 1, column n"):

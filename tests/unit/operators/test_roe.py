@@ -5,7 +5,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from airflow import __version__ as airflow_version
 from airflow.providers.common.compat.sdk import TaskDeferred
+from packaging.version import Version
 
 from airflow_provider_roe.exceptions import (
     RoeAuthenticationError,
@@ -170,44 +172,20 @@ class TestDeferring:
         assert value["query_id"] == query_id
 
 
+def fail_once(context: dict[str, Any], error: type[Exception] = RoeUnavailableError) -> None:
+    """Let the first try submit the query and then fail."""
+    with pytest.raises(error):
+        new_operator(timeout=0.1).execute(context)
+
+
 class TestNextTry:
     @pytest.fixture(autouse=True)
     def _connected(self, roe, connect):
         connect(roe)
 
-    def fail_once(self, context: dict[str, Any], error: type[Exception] = RoeUnavailableError) -> None:
-        """Let the first try submit the query and then fail."""
-        with pytest.raises(error):
-            new_operator(timeout=0.1).execute(context)
-
-    def test_it_attaches_to_a_query_that_runs(self, roe, context):
-        roe.plan = RUNS_ON
-        self.fail_once(context, RoeTimeoutError)
-        [query_id] = roe.queries
-        roe.finish(query_id, "SUCCESS")
-        context = next_try(context)
-        assert new_operator().execute(context)["query_id"] == query_id
-        assert context["ti"].xcoms["query_id"] == query_id
-        assert len(roe.requests_of("submit")) == 1
-
-    @pytest.mark.parametrize("ended", [False, True])
-    def test_it_attaches_whether_the_query_has_ended_since_or_not(self, roe, context, ended):
-        roe.add_fault(Fault(call="status", status_code=503, times=1))
-        roe.plan = QueryPlan(statuses=() if ended else [("STARTED", 0.3)], ends_as="SUCCESS")
-        self.fail_once(context)
-        assert new_operator().execute(next_try(context))["status"] == "SUCCESS"
-        assert len(roe.requests_of("submit")) == 1
-
-    def test_it_attaches_also_when_it_defers(self, roe, context):
-        roe.plan = RUNS_ON
-        for _ in range(2):
-            with pytest.raises(TaskDeferred) as e:
-                new_operator(deferrable=True, defer_after=0).execute(next_try(context))
-        assert [e.value.trigger.serialize()[1]["query_id"]] == list(roe.queries)
-
     def test_a_query_that_failed_is_submitted_anew(self, roe, context):
         roe.plan = FAILS
-        self.fail_once(context, RoeQueryFailedError)
+        fail_once(context, RoeQueryFailedError)
         roe.plan = QueryPlan(statuses=(), ends_as="SUCCESS")
         assert new_operator().execute(next_try(context))["status"] == "SUCCESS"
         assert len(roe.requests_of("submit")) == 2
@@ -215,22 +193,6 @@ class TestNextTry:
     def test_a_query_that_roe_knows_no_more_is_submitted_anew(self, roe, context):
         context["task_state_store"].set("query_id", UNKNOWN_QUERY)
         assert new_operator().execute(context)["status"] == "SUCCESS"
-
-    def test_a_service_that_is_out_does_not_make_it_submit_again(self, roe, context):
-        roe.plan = RUNS_ON
-        self.fail_once(context, RoeTimeoutError)
-        roe.add_fault(Fault(call="status", status_code=503))
-        with pytest.raises(RoeUnavailableError):
-            new_operator().execute(next_try(context))
-        assert len(roe.requests_of("submit")) == 1
-
-    def test_a_key_that_is_refused_does_not_make_it_submit_again(self, roe, context):
-        roe.plan = RUNS_ON
-        self.fail_once(context, RoeTimeoutError)
-        roe.revoke_key()
-        with pytest.raises(RoeAuthenticationError):
-            new_operator().execute(next_try(context))
-        assert len(roe.requests_of("submit")) == 1
 
     @pytest.mark.parametrize("how", ["waiting", "after the trigger", "without waiting"])
     def test_a_task_that_has_succeeded_and_is_cleared_runs_its_query_anew(self, roe, context, how):
@@ -297,9 +259,69 @@ class TestResults:
         event = {"kind": "success", "query": {"query_id": query_id, "status": "SUCCESS"}}
         assert new_operator(result="rows").execute_complete(context, event) == [{"n": 1}]
 
-    def test_a_result_that_cannot_be_had_does_not_run_the_query_again(self, roe, context):
-        roe.add_fault(Fault(call="result", status_code=503, times=1))
-        with pytest.raises(RoeUnavailableError):
-            new_operator(result="rows").execute(context)
-        assert new_operator(result="rows").execute(next_try(context)) == [{"n": 1}]
-        assert len(roe.requests_of("submit")) == 1
+
+if Version(airflow_version) >= Version("3.3"):
+
+    class TestNextTryAttaches:
+        @pytest.fixture(autouse=True)
+        def _connected(self, roe, connect):
+            connect(roe)
+
+        def test_it_attaches_to_a_query_that_runs(self, roe, context):
+            roe.plan = RUNS_ON
+            fail_once(context, RoeTimeoutError)
+            [query_id] = roe.queries
+            roe.finish(query_id, "SUCCESS")
+            context = next_try(context)
+            assert new_operator().execute(context)["query_id"] == query_id
+            assert context["ti"].xcoms["query_id"] == query_id
+            assert len(roe.requests_of("submit")) == 1
+
+        @pytest.mark.parametrize("ended", [False, True])
+        def test_it_attaches_whether_the_query_has_ended_since_or_not(self, roe, context, ended):
+            roe.add_fault(Fault(call="status", status_code=503, times=1))
+            roe.plan = QueryPlan(statuses=() if ended else [("STARTED", 0.3)], ends_as="SUCCESS")
+            fail_once(context)
+            assert new_operator().execute(next_try(context))["status"] == "SUCCESS"
+            assert len(roe.requests_of("submit")) == 1
+
+        def test_it_attaches_also_when_it_defers(self, roe, context):
+            roe.plan = RUNS_ON
+            for _ in range(2):
+                with pytest.raises(TaskDeferred) as e:
+                    new_operator(deferrable=True, defer_after=0).execute(next_try(context))
+            assert [e.value.trigger.serialize()[1]["query_id"]] == list(roe.queries)
+
+        def test_a_service_that_is_out_does_not_make_it_submit_again(self, roe, context):
+            roe.plan = RUNS_ON
+            fail_once(context, RoeTimeoutError)
+            roe.add_fault(Fault(call="status", status_code=503))
+            with pytest.raises(RoeUnavailableError):
+                new_operator().execute(next_try(context))
+            assert len(roe.requests_of("submit")) == 1
+
+        def test_a_key_that_is_refused_does_not_make_it_submit_again(self, roe, context):
+            roe.plan = RUNS_ON
+            fail_once(context, RoeTimeoutError)
+            roe.revoke_key()
+            with pytest.raises(RoeAuthenticationError):
+                new_operator().execute(next_try(context))
+            assert len(roe.requests_of("submit")) == 1
+
+        def test_a_result_that_cannot_be_had_does_not_run_the_query_again(self, roe, context):
+            roe.add_fault(Fault(call="result", status_code=503, times=1))
+            with pytest.raises(RoeUnavailableError):
+                new_operator(result="rows").execute(context)
+            assert new_operator(result="rows").execute(next_try(context)) == [{"n": 1}]
+            assert len(roe.requests_of("submit")) == 1
+
+else:
+
+    class TestNextTryBeforeAirflow33:
+        def test_it_submits_again_for_airflow_keeps_nothing_of_the_try_before(self, roe, connect, context):
+            connect(roe)
+            roe.plan = RUNS_ON
+            fail_once(context, RoeTimeoutError)
+            roe.plan = QueryPlan(statuses=(), ends_as="SUCCESS")
+            assert new_operator().execute(next_try(context))["status"] == "SUCCESS"
+            assert len(roe.requests_of("submit")) == 2
