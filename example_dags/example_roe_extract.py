@@ -1,8 +1,9 @@
 """
-Extract the results of several queries to files, one mapped task for each.
+Extract the results of several queries to Parquet files, one mapped task for each.
 
 The path may lead to any object storage that Airflow knows, such as `s3://aws_default@bucket/table.parquet`;
-here it is a folder of this machine. The extension says the format: `.csv`, `.jsonl` or `.parquet`.
+here it is a folder of this machine. The extension says the format: `.csv`, `.jsonl` or `.parquet`. The latter
+needs `pip install 'airflow-provider-roe[parquet]'`.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def example_roe_extract():
         return [
             {
                 "sql": f"SELECT * FROM {table}",  # noqa: S608 - from the list below
-                "output_path": f"{FOLDER}/{dag_run.run_id}/{table}.csv",
+                "output_path": f"{FOLDER}/{dag_run.run_id}/{table}.parquet",
             }
             for table in ("documents", "invoices", "reviews")
         ]

@@ -17,7 +17,7 @@ from airflow_provider_roe.sensors.roe import RoeQueryStatusSensor
 def example_roe_many_queries():
     @task
     def list_queries() -> list[str]:
-        simulate = '/* simulate {"statuses": [["PENDING", 1], ["STARTED", 3]]} */'
+        simulate = '/* simulate {"statuses": [["PENDING", 1], ["STARTED", 12]]} */'
         return [f"{simulate} SELECT {number} AS n" for number in (1, 2, 3)]
 
     @task

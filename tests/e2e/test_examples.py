@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -51,66 +53,83 @@ EXPECTED_TASKS = {
 }
 
 
+class Run:
+    """
+    A run of an example from its start to its end.
+
+    :ivar links: The links that each task showed in each of its states, by task id, map index and state.
+    """
+
+    def __init__(self, airflow: LocalAirflow, dag_id: str) -> None:
+        self._airflow, self._dag_id = airflow, dag_id
+        self.links: dict[tuple[str, int, str], dict[str, str]] = {}
+        airflow.wait_for_dag(dag_id)
+        self._run_id = airflow.trigger(dag_id)
+        self.state = airflow.wait_for_run(dag_id, self._run_id, on_change=self._look)["state"]
+
+    def _look(self, task: dict[str, Any]) -> None:
+        name = task["task_id"], task["map_index"]
+        if task["state"] in ("deferred", "success"):
+            path = f"dags/{self._dag_id}/dagRuns/{quote(self._run_id)}/taskInstances/{name[0]}/links"
+            shown = self._airflow.api("GET", path, params={"map_index": name[1]})["extra_links"]
+            self.links[*name, task["state"]] = shown
+
+    def tasks(self) -> dict[str, str]:
+        return {
+            task["task_id"]: task["state"]
+            for task in self._airflow.task_instances(self._dag_id, self._run_id)
+        }
+
+    def xcom(self, task_id: str) -> Any:
+        return self._airflow.xcom(self._dag_id, self._run_id, task_id)
+
+    def log(self, task_id: str) -> str:
+        return self._airflow.log(self._dag_id, self._run_id, task_id)
+
+
+@pytest.fixture(scope="module")
+def runs(airflow: LocalAirflow) -> dict[str, Run]:
+    """All examples, which run side by side."""
+    with ThreadPoolExecutor(len(EXPECTED_TASKS)) as threads:
+        ended = threads.map(partial(Run, airflow), EXPECTED_TASKS)
+        return dict(zip(EXPECTED_TASKS, ended, strict=True))
+
+
 @pytest.mark.parametrize(("dag_id", "tasks"), EXPECTED_TASKS.items(), ids=EXPECTED_TASKS.keys())
-def test_example_runs_to_its_end(dag_id: str, tasks: dict[str, str], airflow: LocalAirflow) -> None:
-    airflow.wait_for_dag(dag_id)
-    run_id = airflow.trigger(dag_id)
-    run = airflow.wait_for_run(dag_id, run_id)
-    assert {task["task_id"]: task["state"] for task in airflow.task_instances(dag_id, run_id)} == tasks
-    assert run["state"] == "success"
+def test_example_runs_to_its_end(dag_id: str, tasks: dict[str, str], runs: dict[str, Run]) -> None:
+    assert (runs[dag_id].tasks(), runs[dag_id].state) == (tasks, "success")
 
 
 def test_every_example_is_run(example_dags: Path) -> None:
     assert {path.stem for path in example_dags.glob("*.py")} == set(EXPECTED_TASKS)
 
 
-def test_a_mapped_sensor_waits_for_each_query_and_does_not_hold_its_worker(airflow: LocalAirflow) -> None:
-    dag_id = "example_roe_many_queries"
-    airflow.wait_for_dag(dag_id)
-    run_id = airflow.trigger(dag_id)
-    deferred = set()
-    airflow.wait_for_run(
-        dag_id,
-        run_id,
-        on_change=lambda task: deferred.add(task["map_index"]) if task["state"] == "deferred" else None,
-    )
-    assert deferred == {0, 1, 2}
-    statuses = airflow.xcom(dag_id, run_id, "summarize")
-    assert Counter(statuses.values()) == {"SUCCESS": 3}
+def test_a_mapped_sensor_waits_for_each_query_and_does_not_hold_its_worker(runs: dict[str, Run]) -> None:
+    run = runs["example_roe_many_queries"]
+    assert {index for task_id, index, state in run.links if state == "deferred"} == {0, 1, 2}
+    assert Counter(run.xcom("summarize").values()) == {"SUCCESS": 3}
 
 
-def test_what_a_deferred_wait_leaves(airflow: LocalAirflow, roe: RoeSimulator) -> None:
-    dag_id = "example_roe_submit_and_wait"
-    airflow.wait_for_dag(dag_id)
-    run_id = airflow.trigger(dag_id)
-    states = []
-    airflow.wait_for_run(
-        dag_id,
-        run_id,
-        on_change=lambda task: states.append(task["state"]) if task["task_id"] == "wait" else None,
-    )
-    query_id = airflow.xcom(dag_id, run_id, "submit")
-    assert "deferred" in states
-    assert airflow.xcom(dag_id, run_id, "wait")["query_id"] == query_id
-    assert airflow.xcom(dag_id, run_id, "report") == [{"n": "1", "word": "one"}, {"n": "2", "word": "two"}]
-    log = airflow.log(dag_id, run_id, "wait")
-    assert f"Query {query_id} is PENDING" in log
+def test_what_a_deferred_wait_leaves(runs: dict[str, Run], roe: RoeSimulator) -> None:
+    run = runs["example_roe_submit_and_wait"]
+    query_id = run.xcom("submit")
+    assert ("wait", -1, "deferred") in run.links
+    assert run.xcom("wait")["query_id"] == query_id
+    assert run.xcom("report") == [{"n": "1", "word": "one"}, {"n": "2", "word": "two"}]
+    log = run.log("wait")
+    assert f"Waiting for query {query_id}" in log
+    assert f"Query {query_id} ended as SUCCESS" in log
     assert roe.api_key not in log
 
 
-def test_the_link_to_roe_is_there_while_the_task_is_deferred_and_stays(airflow: LocalAirflow) -> None:
-    dag_id = "example_roe_submit_and_wait"
-    airflow.wait_for_dag(dag_id)
-    run_id = airflow.trigger(dag_id)
-    path = f"dags/{dag_id}/dagRuns/{quote(run_id)}/taskInstances/wait/links"
-    links = {}
+def test_rows_are_extracted_to_parquet(runs: dict[str, Run]) -> None:
+    assert runs["example_roe_extract"].xcom("count_rows") == 40  # of the simulator's three tables
 
-    def look(task: dict[str, Any]) -> None:
-        if task["task_id"] == "wait":
-            links[task["state"]] = airflow.api("GET", path)["extra_links"]
 
-    airflow.wait_for_run(dag_id, run_id, on_change=look)
-    assert links["deferred"] == links["success"] == {"Open Roe": "https://app.roe-ai.com/"}
+def test_the_link_to_roe_is_there_while_the_task_is_deferred_and_stays(runs: dict[str, Run]) -> None:
+    links = runs["example_roe_submit_and_wait"].links
+    for state in ("deferred", "success"):
+        assert links["wait", -1, state] == {"Open Roe": "https://app.roe-ai.com/"}
 
 
 def test_airflow_dags_test_runs_a_deferrable_sensor(
