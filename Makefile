@@ -27,8 +27,9 @@ help:
 demo: $(READY)
 	@$(VENV)/bin/python -m dev.demo
 
+# The tests that share a real Airflow mostly wait for it: one process runs them, another all others.
 test: $(READY)
-	@$(VENV)/bin/python -m pytest
+	@$(VENV)/bin/python -m pytest -n 2 --dist loadgroup
 
 lint: $(READY)
 	@$(VENV)/bin/ruff format --check .

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import tempfile
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
 pytest_plugins = ["airflow_provider_roe.testing.fixtures"]
 
@@ -28,3 +29,23 @@ def pytest_runtest_makereport() -> Generator[None, pytest.CallInfo[None], None]:
     if report.skipped and os.environ.get("ROE_TESTS_NO_SKIP"):
         report.outcome = "failed"
         report.longrepr = f"skipped, though ROE_TESTS_NO_SKIP is set: {report.longrepr[2]}"
+
+
+@pytest.fixture
+def record_figure(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Return a function that takes note of what was measured, to be shown after the run."""
+    return partial(record_property, "figure")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    figures = [
+        value
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        for name, value in getattr(report, "user_properties", ())
+        if name == "figure"
+    ]
+    if figures:
+        terminalreporter.section("Figures")
+        for figure in dict.fromkeys(figures):
+            terminalreporter.line(figure)

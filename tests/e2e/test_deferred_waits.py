@@ -13,7 +13,7 @@ from airflow_provider_roe.testing import Fault, QueryPlan, RoeSimulator
 from tests.e2e.running import until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from dev.local_airflow import LocalAirflow
 
@@ -33,7 +33,7 @@ SILENCE = timedelta(seconds=5)
 
 
 def test_a_wait_that_a_user_ends_stops_to_poll_within_seconds(
-    airflow: LocalAirflow, roe: RoeSimulator, capsys: pytest.CaptureFixture[str]
+    airflow: LocalAirflow, roe: RoeSimulator, record_figure: Callable[[str], None]
 ) -> None:
     airflow.wait_for_dag("ended_by_a_user")
     queries = {action: roe.submit("SELECT 1", RUNS) for action in ACTIONS}
@@ -51,8 +51,8 @@ def test_a_wait_that_a_user_ends_stops_to_poll_within_seconds(
 
     until(lambda: all(datetime.now(UTC) - last_poll(action) > SILENCE for action in ACTIONS), timeout=30)
     seconds = {action: (last_poll(action) - acted_at[action]).total_seconds() for action in ACTIONS}
-    with capsys.disabled():
-        print("\nSeconds until polls stop:", {action: round(s, 1) for action, s in seconds.items()})
+    told = ", ".join(f"{action} {s:.1f} s" for action, s in seconds.items())
+    record_figure(f"Seconds until polls stop: {told}")
     assert max(seconds.values()) < 15
 
     roe.finish(queries["task cleared"], "SUCCESS")
@@ -120,26 +120,24 @@ def deadlines(airflow: LocalAirflow, roe: RoeSimulator) -> Deadlines:
     ("task_id", "timeout"), [("timeout_before_the_gap", 20), ("timeout_after_the_gap", 75)]
 )
 def test_a_wait_takes_its_timeout_whether_or_not_the_triggerers_restart(
-    task_id: str, timeout: float, deadlines: Deadlines, capsys: pytest.CaptureFixture[str]
+    task_id: str, timeout: float, deadlines: Deadlines, record_figure: Callable[[str], None]
 ) -> None:
     assert deadlines.task(task_id)["state"] == "failed"
     assert f"AirflowSensorTimeout: Query {deadlines.queries[task_id]} is still STARTED" in deadlines.log(
         task_id
     )
-    with capsys.disabled():
-        print(f"\n{task_id}: {deadlines.seconds(task_id):.1f} s with a timeout of {timeout} s")
+    record_figure(f"{task_id}: {deadlines.seconds(task_id):.1f} s with a timeout of {timeout} s")
     assert timeout <= deadlines.seconds(task_id) < timeout + 25
 
 
 def test_a_wait_whose_time_was_up_while_no_triggerer_ran_ends_when_one_does(
-    deadlines: Deadlines, capsys: pytest.CaptureFixture[str]
+    deadlines: Deadlines, record_figure: Callable[[str], None]
 ) -> None:
     deadline = deadlines.started_at("timeout_in_the_gap") + timedelta(seconds=45)
     assert deadlines.gap_began < deadline < deadlines.gap_ended
     assert "AirflowSensorTimeout" in deadlines.log("timeout_in_the_gap")
     delay = (deadlines.ended_at("timeout_in_the_gap") - deadlines.gap_ended).total_seconds()
-    with capsys.disabled():
-        print(f"\ntimeout_in_the_gap: {delay:.1f} s after the start of a triggerer")
+    record_figure(f"timeout_in_the_gap: {delay:.1f} s after the start of a triggerer")
     assert 0 < delay < 45
 
 
@@ -149,21 +147,21 @@ def test_a_query_that_ended_past_the_deadline_while_no_triggerer_ran_is_a_succes
     assert deadlines.task("success_in_the_gap")["state"] == "success", deadlines.log("success_in_the_gap")
 
 
-def test_the_execution_timeout_is_honoured(deadlines: Deadlines, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_execution_timeout_is_honoured(
+    deadlines: Deadlines, record_figure: Callable[[str], None]
+) -> None:
     assert "AirflowTaskTimeout: The task's execution_timeout of 0:00:25" in deadlines.log("execution_timeout")
-    with capsys.disabled():
-        print(f"\nexecution_timeout: {deadlines.seconds('execution_timeout'):.1f} s with one of 25 s")
+    record_figure(f"execution_timeout: {deadlines.seconds('execution_timeout'):.1f} s with one of 25 s")
     # The scheduler looks for deferred tasks whose time is up every 15 s.
     assert 25 <= deadlines.seconds("execution_timeout") < 25 + 15 + 25
 
 
 def test_a_retry_waits_on_for_the_same_query_and_succeeds(
-    deadlines: Deadlines, airflow: LocalAirflow, capsys: pytest.CaptureFixture[str]
+    deadlines: Deadlines, airflow: LocalAirflow, record_figure: Callable[[str], None]
 ) -> None:
     task = deadlines.task("retried")
     assert task["state"] == "success", deadlines.log("retried")
     assert "RoeUnavailableError" in airflow.log("deadlines", deadlines.run_id, "retried", 1)
     assert task["try_number"] > 1
     assert airflow.xcom("deadlines", deadlines.run_id, "retried")["query_id"] == deadlines.queries["retried"]
-    with capsys.disabled():
-        print(f"\nretried: succeeded at try {task['try_number']}")
+    record_figure(f"retried: succeeded at try {task['try_number']}")

@@ -34,13 +34,12 @@ class TestOutageOfFourMinutes:
         outage: Outage,
         tasks: dict[tuple[str, int], Task],
         mode: str,
-        capsys: pytest.CaptureFixture[str],
+        record_figure: Callable[[str], None],
     ) -> None:
         task = tasks[mode, 0]
         assert (task["state"], task["try_number"]) == ("success", 1), outage.waits.log(mode, 0)
         delay = (datetime.fromisoformat(task["end_date"]) - outage.ends_at).total_seconds()
-        with capsys.disabled():
-            print(f"\n{mode}: went on {delay:.1f} s after an outage of 4 minutes")
+        record_figure(f"{mode}: went on {delay:.1f} s after an outage of 4 minutes")
         assert 0 < delay < 90
 
     @pytest.mark.parametrize("mode", MODES)

@@ -129,7 +129,7 @@ class Waits:
 
 
 def test_no_wait_is_lost_or_wrong_when_a_triggerer_is_killed_and_the_other_restarts(
-    airflow: LocalAirflow, roe: RoeSimulator, capsys: pytest.CaptureFixture[str]
+    airflow: LocalAirflow, roe: RoeSimulator, record_figure: Callable[[str], None]
 ) -> None:
     waits = Waits(airflow, roe, 200)
     with waits.ending(200, seconds=90):
@@ -141,8 +141,7 @@ def test_no_wait_is_lost_or_wrong_when_a_triggerer_is_killed_and_the_other_resta
         gap_ended = datetime.now(UTC)
         airflow.component("triggerer").start()
     until(waits.all_ended, timeout=400)
-    with capsys.disabled():
-        print(f"\nNo triggerer: {waits.report(gap_began, gap_ended)}")
+    record_figure(f"No triggerer: {waits.report(gap_began, gap_ended)}")
     assert not waits.wrong(tries=1)
     assert waits.worst_delay() < 120
 
@@ -169,7 +168,7 @@ def test_no_wait_is_lost_or_wrong(
     airflow: LocalAirflow,
     postgres: LocalPostgres,
     roe: RoeSimulator,
-    capsys: pytest.CaptureFixture[str],
+    record_figure: Callable[[str], None],
 ) -> None:
     waits = Waits(airflow, roe, 20)
     died: list[str] = []
@@ -185,15 +184,16 @@ def test_no_wait_is_lost_or_wrong(
         disturb(airflow, postgres)
         ended = datetime.now(UTC)
         until(all_ended, timeout=200)
-    with capsys.disabled():
-        print(f"\n{disturb.__name__}: {waits.report(began, ended)}; died of it: {', '.join(died) or 'none'}")
+    record_figure(
+        f"{disturb.__name__}: {waits.report(began, ended)}; died of it: {', '.join(died) or 'none'}"
+    )
     # A task that is to go on while no API server answers may fail at its start: Airflow spends a retry on it.
     assert not waits.wrong()
     assert waits.worst_delay() < 120
 
 
 def test_no_wait_ends_twice_or_wrong_when_a_triggerer_freezes_and_thaws_after_the_other_took_over(
-    airflow: LocalAirflow, roe: RoeSimulator, capsys: pytest.CaptureFixture[str]
+    airflow: LocalAirflow, roe: RoeSimulator, record_figure: Callable[[str], None]
 ) -> None:
     freezing = airflow.component("triggerer-2")
     airflow.component("triggerer").stop()
@@ -214,7 +214,6 @@ def test_no_wait_ends_twice_or_wrong_when_a_triggerer_freezes_and_thaws_after_th
     time.sleep(3)
     waits.end(15)
     until(waits.all_ended, timeout=200)
-    with capsys.disabled():
-        print(f"\nFrozen triggerer: {waits.report(frozen_at, thawed_at)}")
+    record_figure(f"Frozen triggerer: {waits.report(frozen_at, thawed_at)}")
     assert not waits.wrong(tries=1)
     assert waits.worst_delay() < 120

@@ -53,7 +53,7 @@ def mixed(share: float) -> Iterator[Fault]:
 
 
 async def test_500_waits_each_end_as_their_query_did_while_30_percent_of_all_calls_fail(
-    roe, connect, monkeypatch, capsys
+    roe, connect, monkeypatch, record_figure
 ):
     monkeypatch.setattr(retry, "_backoff", lambda _: random.uniform(0.2, 0.6))
     connect(roe, retry_window=120, request_timeout=2)
@@ -70,27 +70,25 @@ async def test_500_waits_each_end_as_their_query_did_while_30_percent_of_all_cal
         if event["kind"] != KINDS.get(end, "query_failed") or query_id not in json.dumps(event)
     ]
     failed = sum(request.status_code != 200 for request in roe.requests)
-    with capsys.disabled():
-        print(
-            f"\n500 waits, 30 % of all calls failing: {len(roe.requests)} requests, {failed} of them failed"
-            f" ({failed / len(roe.requests):.0%}), {len(wrong)} ends wrong, {took:.1f} s"
-        )
+    record_figure(
+        f"500 waits, 30 % of all calls failing: {len(roe.requests)} requests, {failed} of them failed"
+        f" ({failed / len(roe.requests):.0%}), {len(wrong)} ends wrong, {took:.1f} s"
+    )
     assert wrong == []
     assert 0.25 < failed / len(roe.requests) < 0.37
 
 
-async def test_a_rate_limit_is_shared_by_all_waits_of_a_connection(roe, connect, monkeypatch, capsys):
+async def test_a_rate_limit_is_shared_by_all_waits_of_a_connection(roe, connect, monkeypatch, record_figure):
     monkeypatch.setattr("airflow_provider_roe.triggers.roe.FIRST_POLL_SPREAD", 0.5)
     for number in range(200):
         connect(roe, f"roe_{number}", retry_window=60, verify=False)
     refused, together = await throttled(roe, ["roe_0"] * 200)
     refused_apart, apart = await throttled(roe, [f"roe_{number}" for number in range(200)])
-    with capsys.disabled():
-        print(
-            "\n200 waits, 429 with the same moment to come back for all, 1 to 2 s later:"
-            f" {refused} requests until then, up to {together} in any 0.5 s after it;"
-            f" not shared, each with a connection of its own: {refused_apart} and {apart}"
-        )
+    record_figure(
+        "200 waits, 429 with the same moment to come back for all, 1 to 2 s later:"
+        f" {refused} requests until then, up to {together} in any 0.5 s after it;"
+        f" not shared, each with a connection of its own: {refused_apart} and {apart}"
+    )
     assert refused_apart > 150  # each has to find out for itself
     assert refused < refused_apart / 2  # those that were under way already
     assert together < apart / 2
