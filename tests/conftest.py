@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from airflow_provider_roe.testing import QueryPlan, RoeSimulator
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Iterator
 
 pytest_plugins = ["airflow_provider_roe.testing.fixtures"]
 
@@ -29,6 +31,34 @@ def pytest_runtest_makereport() -> Generator[None, pytest.CallInfo[None], None]:
     if report.skipped and os.environ.get("ROE_TESTS_NO_SKIP"):
         report.outcome = "failed"
         report.longrepr = f"skipped, though ROE_TESTS_NO_SKIP is set: {report.longrepr[2]}"
+
+
+@pytest.fixture(scope="session")
+def _simulator() -> Iterator[RoeSimulator]:
+    with RoeSimulator() as roe:
+        yield roe
+
+
+@pytest.fixture
+def roe(_simulator: RoeSimulator) -> RoeSimulator:
+    """Return a simulator as good as new."""
+    roe = _simulator
+    roe.plan = QueryPlan()
+    roe.rotate_key("roe-Test/Key+9fWm2Qz7Lx4Tn8Vb")
+    roe.clear_faults()
+    roe.requests.clear()
+    roe.queries.clear()
+    roe.connections = 0
+    return roe
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every attempt follow soon on the one before, unless Retry-After holds it back."""
+    from airflow_provider_roe import retry
+
+    monkeypatch.setattr(retry, "_backoff", lambda _: 0.02)
+    monkeypatch.setattr(retry.random, "random", lambda: 0.0)
 
 
 @pytest.fixture

@@ -5,11 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_roe import retry
-from airflow_provider_roe.testing import RoeSimulator
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from airflow_provider_roe.testing import RoeSimulator
 
 
 @pytest.fixture(autouse=True)
@@ -18,31 +17,6 @@ def _no_wait_for_airflow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("airflow_provider_roe.triggers.roe.HAND_OVER", 0.0)
     monkeypatch.setattr("airflow_provider_roe.triggers.roe.FIRST_POLL_SPREAD", 0.0)
     monkeypatch.setattr("airflow_provider_roe.sensors.roe.HAND_OVER", 0.02)
-
-
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every attempt follow soon on the one before, unless Retry-After holds it back."""
-    monkeypatch.setattr(retry, "_backoff", lambda _: 0.02)
-    monkeypatch.setattr(retry.random, "random", lambda: 0.0)
-
-
-@pytest.fixture(scope="session")
-def _simulator() -> Iterator[RoeSimulator]:
-    with RoeSimulator() as roe:
-        yield roe
-
-
-@pytest.fixture
-def roe(_simulator: RoeSimulator) -> RoeSimulator:
-    """Return a simulator as good as new."""
-    roe = _simulator
-    roe.rotate_key("roe-Test/Key+9fWm2Qz7Lx4Tn8Vb")
-    roe.clear_faults()
-    roe.requests.clear()
-    roe.queries.clear()
-    roe.connections = 0
-    return roe
 
 
 @pytest.fixture

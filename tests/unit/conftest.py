@@ -9,7 +9,7 @@ import pytest
 from airflow_provider_roe.testing import QueryPlan, RoeSimulator
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable
 
     from airflow_provider_roe.api import QueryStatus
     from airflow_provider_roe.hooks.roe import RoeHook
@@ -25,22 +25,10 @@ def _nothing_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-@pytest.fixture(scope="session")
-def _simulator() -> Iterator[RoeSimulator]:
-    with RoeSimulator() as roe:
-        yield roe
-
-
 @pytest.fixture
-def roe(_simulator: RoeSimulator) -> RoeSimulator:
-    """Return a simulator as good as new, whose queries have succeeded as soon as they are submitted."""
-    roe = _simulator
+def roe(roe: RoeSimulator) -> RoeSimulator:
+    """Let queries have succeeded as soon as they are submitted."""
     roe.plan = QueryPlan(statuses=(), ends_as="SUCCESS")
-    roe.rotate_key("roe-Test/Key+9fWm2Qz7Lx4Tn8Vb")
-    roe.clear_faults()
-    roe.requests.clear()
-    roe.queries.clear()
-    roe.connections = 0
     return roe
 
 
@@ -72,15 +60,6 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(fields))
 
     return connect
-
-
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every attempt follow at once on the one before, unless Retry-After holds it back."""
-    from airflow_provider_roe import retry
-
-    monkeypatch.setattr(retry, "_backoff", lambda _: 0.02)
-    monkeypatch.setattr(retry.random, "random", lambda: 0.0)
 
 
 def _blocking(hook: RoeHook, query_id: Any, **kwargs: Any) -> QueryStatus:

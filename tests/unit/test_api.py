@@ -187,7 +187,11 @@ KNOWN = [(word, state) for state, words in MEANINGS.items() for word in words.sp
 
 class TestStatusValues:
     @pytest.mark.parametrize("finished", [False, True])
-    @pytest.mark.parametrize("written", [str, str.lower, str.title, " {} ".format, "\t{}\n".format], ids=repr)
+    @pytest.mark.parametrize(
+        "written",
+        [str, str.lower, str.title, " {} ".format, "\t{}\n".format],
+        ids=["as it is", "lower", "title", "in spaces", "in a line"],
+    )
     @pytest.mark.parametrize(("word", "state"), KNOWN)
     def test_a_known_status_has_its_meaning_in_any_case_and_space(self, word, state, written, finished):
         assert api.classify(written(word), finished=finished) == (state, True)
