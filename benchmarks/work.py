@@ -1,0 +1,32 @@
+"""The work of one run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Work:
+    """
+    So many waits, each for something that ends at its last poll.
+
+    It is steady from when each wait has made its ``warm_polls`` polls until the first of them ends.
+
+    :param service: Who is polled.
+    :param waits: How many wait at once.
+    :param interval: Seconds between two polls of a wait.
+    :param polls: Polls of each wait, the last of which finds the end.
+    """
+
+    service: str
+    waits: int
+    interval: float = 1.0
+    polls: int = 10
+
+    @property
+    def warm_polls(self) -> int:
+        """Polls after which the interval is reached, which our waits begin with 1, 2, 4, … s."""
+        warm, interval = 1, 1.0
+        while interval < self.interval:
+            warm, interval = warm + 1, 2 * interval
+        return warm
