@@ -1,8 +1,7 @@
 """
 One run: so many waits of one kind on one event loop, as a triggerer runs them.
 
-``python -m benchmarks.client KIND WORK CONTROL_PORT CORE`` does the work, a JSON object, and prints what it cost as
-JSON.
+``python -m benchmarks.client KIND WORK CONTROL_PORT CORE`` does the work and prints its cost, both as JSON.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ import sys
 import time
 from array import array
 from bisect import bisect_left
+from pathlib import Path
 from statistics import quantiles
 from typing import TYPE_CHECKING, Any
 from urllib.request import urlopen
@@ -30,11 +30,12 @@ if TYPE_CHECKING:
 
     from benchmarks.kinds import Kind
 
+STATM = Path("/proc/self/statm")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Meter:
-    """Watches, while it is entered, how late the event loop is, and ten times a second what the process uses."""
+    """Watches, while entered, how late the event loop is, and ten times a second what the process uses."""
 
     def __init__(self) -> None:
         # Arrays, for a meter must not grow much over a long run.
@@ -70,7 +71,7 @@ class Meter:
         self.rss.append(rss())
 
     def cpu_at(self, moment: float) -> float:
-        """Return the CPU seconds that had been used at a moment, between two samples on the line between them."""
+        """Return the CPU seconds used until a moment; between two samples it is on their line."""
         after = min(max(bisect_left(self.times, moment), 1), len(self.times) - 1)
         (t0, t1), (c0, c1) = self.times[after - 1 : after + 1], self.cpu[after - 1 : after + 1]
         return c0 + (c1 - c0) * (moment - t0) / (t1 - t0)
@@ -184,8 +185,7 @@ def over_time(meter: Meter, began: float) -> list[tuple[float, float, float]]:
 
 def rss() -> float:
     """Return the bytes of memory that this process has in RAM."""
-    with open("/proc/self/statm", "rb") as statm:
-        return int(statm.read().split()[1]) * PAGE
+    return int(STATM.read_bytes().split()[1]) * PAGE
 
 
 def order(control: int, work: Work) -> None:

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from airflow.triggers.base import BaseTrigger
 
-    from benchmarks.work import Work
-
 DAY = 24 * 60 * 60
 
 

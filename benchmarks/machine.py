@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from benchmarks.kinds import Kind
 
@@ -33,24 +33,31 @@ class Server:
     control: int
     ca: str
 
-    def python(self, kind: Kind, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run Python with the connection of a kind to this server, and return it with its output."""
-        with tempfile.TemporaryDirectory(prefix="bench-airflow-") as home:
-            env = {
-                **{name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")},
-                "AIRFLOW_HOME": home,
-                "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
-                "_AIRFLOW_PROCESS_CONTEXT": "client",  # as the triggerer has it
-                "SSL_CERT_FILE": self.ca,  # for whoever uses Python's or aiohttp's own defaults
-                "REQUESTS_CA_BUNDLE": self.ca,  # for whoever does as requests does
-                "NO_PROXY": "127.0.0.1",
-                "no_proxy": "127.0.0.1",
-                **kind.env(self.port),
-            }
-            command = [sys.executable, *arguments]
-            return subprocess.run(
-                command, cwd=CHECKOUT, env=env, stdout=subprocess.PIPE, text=True, check=True
-            )
+    def python(self, kind: Kind, *arguments: str) -> dict[str, Any]:
+        """Run Python with the connection of a kind to this server, and return what it prints last."""
+        env = {
+            "SSL_CERT_FILE": self.ca,  # for whoever uses Python's or aiohttp's own defaults
+            "REQUESTS_CA_BUNDLE": self.ca,  # for whoever does as requests does
+            **kind.env(self.port),
+        }
+        return python(*arguments, env=env)
+
+
+def python(*arguments: str, env: Mapping[str, str]) -> dict[str, Any]:
+    """Run Python with an Airflow home of its own, and return what it prints last, which is JSON."""
+    with tempfile.TemporaryDirectory(prefix="bench-airflow-") as home:
+        env = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")},
+            "AIRFLOW_HOME": home,
+            "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
+            "_AIRFLOW_PROCESS_CONTEXT": "client",  # as workers and triggerers have it
+            "NO_PROXY": "127.0.0.1",
+            "no_proxy": "127.0.0.1",
+            **env,
+        }
+        command = [sys.executable, *arguments]
+        ran = subprocess.run(command, cwd=CHECKOUT, env=env, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(ran.stdout.splitlines()[-1])
 
 
 @contextmanager
@@ -70,8 +77,8 @@ def server() -> Iterator[Server]:
 
 def describe(distributions: set[str]) -> dict[str, Any]:
     """Return machine and versions, to stand beside each figure."""
-    with open("/proc/cpuinfo") as cpuinfo:
-        models = {line.partition(":")[2].strip() for line in cpuinfo if line.startswith("model name")}
+    cpuinfo = Path("/proc/cpuinfo").read_text().splitlines()
+    models = {line.partition(":")[2].strip() for line in cpuinfo if line.startswith("model name")}
     return {
         "cpu": ", ".join(sorted(models)) or platform.machine(),
         "cores": len(CORES),

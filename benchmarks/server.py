@@ -1,9 +1,9 @@
 """
 The server of all runs, in a process and on a core of its own.
 
-``python -m benchmarks.server FOLDER CORE`` prints its addresses as JSON and runs until its stdin ends. Over TLS
-it answers polls. Over plain http it is told what work to expect (``POST /work``) and tells what it has counted
-(``GET /counts``).
+``python -m benchmarks.server FOLDER CORE`` prints its addresses as JSON and runs until its stdin ends. Over
+TLS it answers polls. Over plain http it is told what work to expect (``POST /work``) and tells what it has
+counted (``GET /counts``).
 """
 
 from __future__ import annotations
