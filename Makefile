@@ -4,6 +4,8 @@ PYTHON ?= python3
 CONSTRAINTS := constraints/airflow-3.txt
 VENV := .venv
 READY := $(VENV)/.ready
+BENCH := $(VENV)/.ready-to-bench
+PEERS := .cache/bench-peers
 
 export PIP_CACHE_DIR := $(CURDIR)/.cache/pip
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -11,7 +13,7 @@ export TMPDIR := $(CURDIR)/.cache/tmp
 export AIRFLOW_HOME := $(CURDIR)/.cache/airflow
 $(shell mkdir -p .cache/tmp)
 
-.PHONY: help demo test lint types build check-wheel check constraints clean
+.PHONY: help demo test lint types build check-wheel check bench bench-soak bench-peers constraints clean
 
 help:
 	@echo 'make demo         run an example DAG on a real Airflow; KEEP=1 leaves its UI up until Ctrl-C'
@@ -21,6 +23,9 @@ help:
 	@echo 'make build        wheel and sdist in dist/'
 	@echo 'make check-wheel  install the wheel into an empty environment and ask Airflow for the provider'
 	@echo 'make check        all of these but the demo'
+	@echo 'make bench        measure what waits cost, against the floor: a quarter of an hour'
+	@echo 'make bench-soak   how that grows with the number of waits, and 10,000 for 10 minutes: half an hour'
+	@echo 'make bench-peers  the same work done by the newest triggers of other providers: half an hour'
 	@echo 'make constraints  renew $(CONSTRAINTS) with the newest versions'
 	@echo 'make clean        remove what the other targets have made'
 
@@ -52,6 +57,29 @@ check-wheel: build
 	@! grep -iE 'warn|error' .cache/providers.txt
 
 check: lint types test check-wheel
+
+# What they measure is added to benchmarks/results and docs/performance. A quiet machine is needed.
+bench: $(BENCH)
+	@$(VENV)/bin/python -m benchmarks.run '1000 waits' '5000 waits' keep-alive poke imports
+	@$(VENV)/bin/python -m benchmarks.report
+
+bench-soak: $(BENCH)
+	@$(VENV)/bin/python -m benchmarks.run scale soak
+	@$(VENV)/bin/python -m benchmarks.report
+
+bench-peers:
+	@rm -rf $(PEERS)
+	@$(PYTHON) -m venv $(PEERS)
+	@$(PEERS)/bin/python -m pip install -qq -c $(CONSTRAINTS) pip
+	@echo 'Installing the newest of the other providers (a minute or two)'
+	@$(PEERS)/bin/python -m pip install -qq "$$(grep '^apache-airflow==' $(CONSTRAINTS))" -e . --group bench \
+	  $(addprefix apache-airflow-providers-,airbyte databricks dbt-cloud http)
+	@$(PEERS)/bin/python -m benchmarks.run peers 'poke of peers' 'imports of peers'
+	@$(PEERS)/bin/python -m benchmarks.report
+
+$(BENCH): $(READY)
+	@$(VENV)/bin/python -m pip install -qq -c $(CONSTRAINTS) --group bench
+	@touch $@
 
 # Installs anew what pyproject.toml or the constraints have changed; a venv that does not work is made anew.
 $(READY): pyproject.toml $(CONSTRAINTS)
