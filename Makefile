@@ -74,7 +74,7 @@ bench-peers:
 	@echo 'Installing the newest of the other providers (a minute or two)'
 	@$(PEERS)/bin/python -m pip install -qq "$$(grep '^apache-airflow==' $(CONSTRAINTS))" -e . --group bench \
 	  $(addprefix apache-airflow-providers-,airbyte databricks dbt-cloud http)
-	@$(PEERS)/bin/python -m benchmarks.run peers 'poke of peers' 'imports of peers'
+	@$(PEERS)/bin/python -m benchmarks.run peers 'poke of peers' 'imports of peers' 'short wait'
 	@$(PEERS)/bin/python -m benchmarks.report
 
 $(BENCH): $(READY)

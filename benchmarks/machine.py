@@ -33,14 +33,19 @@ class Server:
     control: int
     ca: str
 
-    def python(self, kind: Kind, *arguments: str) -> dict[str, Any]:
-        """Run Python with the connection of a kind to this server, and return what it prints last."""
+    def env(self, *kinds: Kind) -> dict[str, str]:
+        """Return what the environment has to hold for kinds to find the server and to trust it."""
         env = {
             "SSL_CERT_FILE": self.ca,  # for whoever uses Python's or aiohttp's own defaults
             "REQUESTS_CA_BUNDLE": self.ca,  # for whoever does as requests does
-            **kind.env(self.port),
         }
-        return python(*arguments, env=env)
+        for kind in kinds:
+            env |= kind.env(self.port)
+        return env
+
+    def python(self, kind: Kind, *arguments: str) -> dict[str, Any]:
+        """Run Python with the connection of a kind to this server, and return what it prints last."""
+        return python(*arguments, env=self.env(kind))
 
 
 def python(*arguments: str, env: Mapping[str, str]) -> dict[str, Any]:

@@ -128,7 +128,7 @@ def plain_table(runs: Runs) -> str:
     names = list(runs[0]["cost"])
     rows = [
         [kind, *(cell(value(run, (name,)) for run in of_kind) for name in names)]
-        for kind, of_kind in groups(runs, lambda run: run["kind"]).items()
+        for kind, of_kind in groups(runs, lambda run: " ".join([run["kind"], run.get("mode", "")])).items()
     ]
     return "\n" + table(["", *(name.replace("_", " ") for name in names)], rows)
 

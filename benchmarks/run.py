@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import imports, poke
+from benchmarks import imports, poke, short_wait
 from benchmarks.kinds import KINDS, PEERS
 from benchmarks.machine import CLIENT_CORE, describe, server
 from benchmarks.scenarios import SCENARIOS, Scenario
@@ -45,6 +45,8 @@ def measure(name: str, to: Server) -> Iterator[dict[str, Any]]:
             return imports.runs(["roe"])
         case "imports of peers":
             return imports.runs(["roe", *PEERS])
+        case "short wait":
+            return short_wait.runs(to)
         case "poke":
             return poke.runs(["floor", "roe"], to)
         case "poke of peers":
@@ -61,9 +63,10 @@ def keep(name: str, runs: Iterable[dict[str, Any]], folder: Path = RESULTS) -> N
         result = {"scenario": name, "date": datetime.now(UTC).isoformat(timespec="seconds"), **run, **machine}
         lines.append(json.dumps(result) + "\n")
         cost = run["cost"]
-        figure = next((key for key in cost if key.startswith("cpu_ms") and cost[key] is not None), "")
+        figures = ("cpu_ms_a_poll", "cpu_ms_a_poll_overall", "cpu_ms_a_poke", "cpu_ms", "seconds")
+        figure = next(name for name in figures if cost.get(name) is not None)
         waits = run.get("work", {}).get("waits", "")
-        print(f"{name:18} {run['kind']:12} {waits:>6} {cost.get(figure, 0):8.3f} {figure}", flush=True)
+        print(f"{name:18} {run['kind']:12} {waits:>6} {cost[figure]:8.3f} {figure}", flush=True)
     # Written as a whole, so that a run that is broken off leaves the former results.
     (folder / f"{name.replace(' ', '-')}.jsonl").write_text("".join(lines))
 

@@ -35,6 +35,7 @@ class Counter:
         self.running = [service.running(number).encode() for number in range(work.waits)]
         self.ended = [service.ended(number).encode() for number in range(work.waits)]
         self.polls = [0] * work.waits
+        self.ends_at: dict[int, float] = {}
         self.ended_at: list[float | None] = [None] * work.waits
         self.requests = 0
         self.unknown = 0
@@ -59,7 +60,7 @@ class Counter:
         """Take note of a poll and return its answer."""
         self.requests += 1
         self.polls[number] = polls = self.polls[number] + 1
-        if polls < self.work.polls:
+        if not self.has_ended(number, polls):
             if polls == self.work.warm_polls:
                 self._warm += 1
                 if self._warm == self.work.waits and not self.steady_until:
@@ -70,6 +71,12 @@ class Counter:
                 self.steady_until = self.moment()
             self.ended_at[number] = time.monotonic()
         return self.ended[number]
+
+    def has_ended(self, number: int, polls: int) -> bool:
+        """Tell whether something has ended that has now been polled so often."""
+        if (seconds := self.work.ends_after) is None:
+            return polls >= self.work.polls
+        return time.monotonic() >= self.ends_at.setdefault(number, time.monotonic() + seconds)
 
     def connected(self) -> None:
         """Take note of a connection, whose handshake is done."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class Work:
     """
-    So many waits, each for something that ends at its last poll.
+    So many waits, each for something that ends at its last poll, or after a time.
 
     It is steady from when each wait has made its ``warm_polls`` polls until the first of them ends.
 
@@ -16,12 +16,14 @@ class Work:
     :param waits: How many wait at once.
     :param interval: Seconds between two polls of a wait.
     :param polls: Polls of each wait, the last of which finds the end.
+    :param ends_after: Seconds after the first poll of a thing at which it ends, whatever the polls.
     """
 
     service: str
     waits: int
     interval: float = 1.0
     polls: int = 10
+    ends_after: float | None = None
 
     @property
     def warm_polls(self) -> int:
