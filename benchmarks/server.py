@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import certifi
 import trustme
 
 from benchmarks.services import SERVICES
@@ -174,13 +175,19 @@ class Control(Http):
         return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(text), text)
 
 
-async def serve(folder: Path) -> None:
-    """Serve until stdin ends, which it does when whoever started this is gone."""
+def certificates(folder: Path) -> tuple[ssl.SSLContext, Path]:
+    """Make a certificate; return what the server needs, and the bundle that its clients have to trust."""
     authority = trustme.CA()
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1", "localhost").configure_cert(tls)
-    ca = folder / "ca.pem"
-    authority.cert_pem.write_to_path(str(ca))
+    # Among as many others as a client ordinarily has to load: some load them anew for each poll.
+    bundle = folder / "ca.pem"
+    bundle.write_bytes(Path(certifi.where()).read_bytes() + authority.cert_pem.bytes())
+    return tls, bundle
+
+
+async def serve(tls: ssl.SSLContext, ca: Path) -> None:
+    """Serve until stdin ends, which it does when whoever started this is gone."""
     loop = asyncio.get_running_loop()
     polls = await loop.create_server(Polls, "127.0.0.1", 0, ssl=tls, backlog=4096)
     control = await loop.create_server(Control, "127.0.0.1", 0)
@@ -191,4 +198,4 @@ async def serve(folder: Path) -> None:
 
 if __name__ == "__main__":
     os.sched_setaffinity(0, {int(sys.argv[2])})
-    asyncio.run(serve(Path(sys.argv[1])))
+    asyncio.run(serve(*certificates(Path(sys.argv[1]))))
