@@ -90,7 +90,7 @@ def describe(distributions: set[str]) -> dict[str, Any]:
         "cpu": ", ".join(sorted(models)) or platform.machine(),
         "cores": len(CORES),
         "memory_gb": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30),
-        "system": f"{platform.system()} {platform.release()}",
+        "system": platform.system(),
         "python": platform.python_version(),
         "versions": {name: version(name) for name in sorted(distributions | {"apache-airflow", "aiohttp"})},
     }
