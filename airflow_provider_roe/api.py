@@ -65,7 +65,12 @@ class QueryState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A call to Roe, without its base URL and key; ``query_id`` is the query it asks about, if any."""
+    """
+    A call to Roe, without its base URL and key.
+
+    :param path: Safe to stand in a URL as it is, as are the params.
+    :param query_id: The query that it asks about, if any.
+    """
 
     method: str
     path: str
@@ -87,7 +92,7 @@ class Response:
 
     :param body: At most the request's ``max_body`` bytes.
     :param overlong: Whether there was more.
-    :param headers: By lower-case name.
+    :param headers: By name, in any case.
     """
 
     status_code: int
@@ -491,13 +496,13 @@ def _http_date(text: str) -> datetime | None:
 
 def _time(value: Any) -> datetime | None:
     """Read a time of RFC 3339. What cannot be read is unknown: no wait shall fail for a time."""
-    import pendulum
-
     try:
-        moment = pendulum.parse(value, exact=True)
-    except (ValueError, TypeError, OverflowError):
+        moment = datetime.fromisoformat(value)
+    except (ValueError, TypeError):
         return None
-    return moment if isinstance(moment, pendulum.DateTime) else None
+    if ":" not in value:  # a day is no time
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _number(value: Any) -> float | None:

@@ -35,38 +35,75 @@ def call(attempt: Callable[[], T], *, window: Callable[[], float], troubles: Tro
     :param troubles: Is told of each failure that another attempt follows, and of the recovery.
     :raises RoeUnavailableError: The last transient error; it says how often and how long it was tried.
     """
-    retrying = Retrying(**_policy(window, troubles))
-    answer: T = retrying(attempt)
-    _tell_recovery(retrying, troubles)
+    began = time.monotonic()
+    try:
+        return attempt()
+    except RoeUnavailableError as e:
+        met = [e]
+
+    def again() -> T:
+        if met:
+            raise met.pop()
+        return attempt()
+
+    retrying = Retrying(**_policy(began, window, troubles))
+    answer: T = retrying(again)
+    troubles.over(retrying.statistics["attempt_number"], time.monotonic() - began)
     return answer
 
 
 async def acall(attempt: Callable[[], Awaitable[T]], *, window: Callable[[], float], troubles: Troubles) -> T:
     """Do as :func:`call` does, on an event loop."""
-    retrying = AsyncRetrying(**_policy(window, troubles))
-    answer: T = await retrying(attempt)
-    _tell_recovery(retrying, troubles)
+    began = time.monotonic()
+    try:
+        return await attempt()
+    except RoeUnavailableError as e:
+        met = [e]
+
+    async def again() -> T:
+        if met:
+            raise met.pop()
+        return await attempt()
+
+    retrying = AsyncRetrying(**_policy(began, window, troubles))
+    answer: T = await retrying(again)
+    troubles.over(retrying.statistics["attempt_number"], time.monotonic() - began)
     return answer
 
 
-def _policy(window: Callable[[], float], troubles: Troubles) -> dict[str, Any]:
+def _policy(began: float, window: Callable[[], float], troubles: Troubles) -> dict[str, Any]:
+    """
+    Return tenacity's arguments.
+
+    It comes in only when a first attempt, which it is shown again, has failed: to ask it takes as long as a
+    third of a poll.
+    """
+
+    def elapsed(state: RetryCallState) -> float:
+        return (state.outcome_timestamp or began) - began
+
     def is_worth_repeating(error: BaseException) -> bool:
         return isinstance(error, RoeUnavailableError) and error.repeatable
 
     def wait(state: RetryCallState) -> float:
         # The jitter keeps those apart who were all told the same time to come back.
         seconds = max(_backoff(state), (_error(state).retry_after or 0) + random.random())  # noqa: S311
-        return min(seconds, max(window() - (state.seconds_since_start or 0), 0))
+        return min(seconds, max(window() - elapsed(state), 0))
 
     def tell(state: RetryCallState) -> None:
         troubles.met(_error(state), f"Retrying for up to {window():.0f} s.")
 
+    def give_up(state: RetryCallState) -> None:
+        error = _error(state)
+        error.attempts, error.elapsed = state.attempt_number, elapsed(state)
+        raise error
+
     return {
         "retry": retry_if_exception(is_worth_repeating),
         "wait": wait,
-        "stop": lambda state: (state.seconds_since_start or 0) >= window(),
+        "stop": lambda state: elapsed(state) >= window(),
         "before_sleep": tell,
-        "retry_error_callback": _give_up,
+        "retry_error_callback": give_up,
     }
 
 
@@ -74,15 +111,3 @@ def _error(state: RetryCallState) -> RoeUnavailableError:
     error = state.outcome.exception() if state.outcome else None
     assert isinstance(error, RoeUnavailableError)  # noqa: S101 - nothing else is retried
     return error
-
-
-def _give_up(state: RetryCallState) -> None:
-    error = _error(state)
-    error.attempts = state.attempt_number
-    error.elapsed = state.seconds_since_start or 0
-    raise error
-
-
-def _tell_recovery(retrying: Retrying | AsyncRetrying, troubles: Troubles) -> None:
-    if (attempts := retrying.statistics["attempt_number"]) > 1:
-        troubles.over(attempts, time.monotonic() - retrying.statistics["start_time"])

@@ -15,10 +15,8 @@ import socket
 import ssl
 import sys
 import time
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, BinaryIO, ClassVar
-from urllib.parse import urlencode
-from uuid import uuid4
 from weakref import WeakKeyDictionary
 
 from airflow_provider_roe import __version__
@@ -26,7 +24,8 @@ from airflow_provider_roe.api import Request, Response, clip
 from airflow_provider_roe.exceptions import RoeInputError, RoeUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import Iterator, Mapping
+    from typing import Self
 
     import aiohttp
     import requests
@@ -68,7 +67,7 @@ def send(session: requests.Session, connection: RoeConnection, request: Request)
 
     :raises RoeUnavailableError: There is no whole answer.
     """
-    request_id = str(uuid4())
+    request_id = os.urandom(16).hex()
     give_up_at = time.monotonic() + connection.request_timeout
     with (
         _unavailability(connection, request, request_id),
@@ -91,7 +90,7 @@ def download(
     :raises RoeUnavailableError: There is no whole answer.
     :raises OSError: The file cannot be written.
     """
-    request_id, key = str(uuid4()), connection.api_key.encode()
+    request_id, key = os.urandom(16).hex(), connection.api_key.encode()
     start, held = b"", b""
     file.seek(0)
     file.truncate()
@@ -183,22 +182,24 @@ class SharedSession:
         self._strikes = 0
 
     @classmethod
-    @asynccontextmanager
-    async def of(cls, connection: RoeConnection) -> AsyncIterator[SharedSession]:
-        """Share the session of this connection and event loop for the length of the block."""
+    async def open(cls, connection: RoeConnection) -> SharedSession:
+        """Share the session of this connection and event loop until :meth:`release`."""
         sessions = cls._open.setdefault(asyncio.get_running_loop(), {})
         if (shared := sessions.get(connection)) is None:
             shared = sessions[connection] = cls(connection)
-        shared.retain()
+        shared._users += 1
         try:
             await asyncio.shield(shared._opening)  # others wait for it, too
-            yield shared
-        finally:
+        except BaseException:
             await shared.release()
+            raise
+        return shared
 
-    def retain(self) -> None:
-        """Keep the session open until :meth:`release`."""
-        self._users += 1
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.release()
 
     async def release(self) -> None:
         """Give up the session; the last one closes it."""
@@ -229,11 +230,37 @@ class SharedSession:
 
         :param until: Time of the event loop's clock at which to ask in any case.
         """
-        while True:
-            await self.wait_turn(until)
-            async with self._slots:
-                if not self._must_hold(until):  # nobody was told otherwise while this waited for its slot
-                    return await self._send(request)
+        import aiohttp
+        from yarl import URL
+
+        request_id = os.urandom(16).hex()
+        self._users += 1  # whoever lets go of the session meanwhile does not close it
+        try:
+            while True:
+                if self._must_hold(until):
+                    await self.wait_turn(until)
+                async with self._slots:
+                    if self._must_hold(until):  # others were told so while this waited for its slot
+                        continue
+                    async with self._opening.result().request(
+                        request.method,
+                        URL(_url(self.connection, request), encoded=True),
+                        json=request.json,
+                        headers={"X-Request-ID": request_id},
+                        allow_redirects=False,
+                    ) as answer:
+                        body = bytearray()
+                        while len(body) <= request.max_body and (chunk := await answer.content.readany()):
+                            body += chunk
+                        return _response(
+                            self.connection, request, answer.status, answer.headers, body, request_id
+                        )
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as e:
+            raise _unavailable(self.connection, request, request_id, e, connected=False) from e
+        except (aiohttp.ClientError, OSError) as e:
+            raise _unavailable(self.connection, request, request_id, e) from e
+        finally:
+            await self.release()
 
     def _must_hold(self, until: float) -> bool:
         return asyncio.get_running_loop().time() < min(self._resume_at, until)
@@ -246,30 +273,6 @@ class SharedSession:
             # Back fifty a second, and not all at once.
             spread = random.uniform(0, max(1.0, self._users / 50))  # noqa: S311
             await asyncio.sleep(max(min(spread, until - clock()), 0))
-
-    async def _send(self, request: Request) -> Response:
-        import aiohttp
-
-        session = self._opening.result()
-        request_id = str(uuid4())
-        try:
-            async with session.request(
-                request.method,
-                _url(self.connection, request),
-                json=request.json,
-                headers={"X-Request-ID": request_id},
-                allow_redirects=False,
-            ) as answer:
-                body = bytearray()
-                async for chunk in answer.content.iter_any():
-                    body += chunk
-                    if len(body) > request.max_body:
-                        break
-                return _response(self.connection, request, answer.status, answer.headers, body, request_id)
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as e:
-            raise _unavailable(self.connection, request, request_id, e, connected=False) from e
-        except (aiohttp.ClientError, OSError) as e:
-            raise _unavailable(self.connection, request, request_id, e) from e
 
     def hold_back(self, retry_after: float | None) -> None:
         """
@@ -346,7 +349,7 @@ def _proxy(connection: RoeConnection) -> str | None:
 
 
 def _url(connection: RoeConnection, request: Request) -> str:
-    query = urlencode(request.params)
+    query = "&".join(f"{name}={value}" for name, value in request.params.items())
     return f"{connection.base_url}{request.path}{f'?{query}' if query else ''}"
 
 
@@ -354,13 +357,13 @@ def _response(
     connection: RoeConnection,
     request: Request,
     status_code: int,
-    headers: object,
+    headers: Mapping[str, str],
     body: bytearray,
     request_id: str,
 ) -> Response:
     return Response(
         status_code,
-        {name.lower(): value for name, value in headers.items()},  # type: ignore[attr-defined]
+        headers,
         # Whatever a server echoes, the key is not in it.
         bytes(body[: request.max_body]).replace(connection.api_key.encode(), b"***"),
         request_id,

@@ -29,7 +29,7 @@ from airflow_provider_roe.trouble import Troubles
 from airflow_provider_roe.waiting import Wait
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator
     from typing import Self
 
     import pandas
@@ -67,7 +67,7 @@ class RoeHook(BaseHook):
         self.organization_id = organization_id
         self._connection: RoeConnection | None = None
         self._session: requests.Session | None = None
-        self._entered = False
+        self._entries = 0
         self._shared: transport.SharedSession | None = None
 
     # What Airflow before 3.2 asks for the connection's form; later versions read the provider info.
@@ -384,59 +384,61 @@ class RoeHook(BaseHook):
     ) -> T:
         from airflow_provider_roe import retry
 
-        async def attempts() -> T:
+        def attempts() -> Awaitable[T]:
             window, now = self._window(deadline), asyncio.get_running_loop().time()
+            return retry.acall(
+                lambda: self._aattempt(call, until=lambda: now + window()),
+                window=window,
+                troubles=troubles or Troubles(self.log),
+            )
 
-            async def attempt() -> T:
-                return await self._aattempt(call, until=lambda: now + window())
-
-            return await retry.acall(attempt, window=window, troubles=troubles or Troubles(self.log))
-
-        try:
+        async with self:
+            try:
+                return await attempts()
+            except RoeAuthenticationError as e:
+                refusal, refused, self._connection = e, self._connection, None
+            if await self._aconnection() == refused:
+                raise refusal
+            self._log_change()
             return await attempts()
-        except RoeAuthenticationError as e:
-            refusal, refused, self._connection = e, self._connection, None
-        if await self._aconnection() == refused:
-            raise refusal
-        self._log_change()
-        return await attempts()
 
     async def _aattempt(self, call: _Call[T], until: Callable[[], float]) -> T:
         connection = await self._aconnection()
         request = call.build(self._organization_id(connection))
-        async with transport.SharedSession.of(connection) as shared:
-            if self._entered and self._shared is not shared:
-                await self._keep(shared)
-            try:
-                answer = call.read(connection, request, await shared.send(request, until()))
-            except RoeRequestError as e:
-                e.conn_id = self.roe_conn_id
-                if e.status_code == 429 and isinstance(e, RoeUnavailableError):
-                    shared.hold_back(e.retry_after)
-                raise
-            shared.carry_on()
-            return answer
+        shared = await self._session_of(connection)
+        try:
+            answer = call.read(connection, request, await shared.send(request, until()))
+        except RoeRequestError as e:
+            e.conn_id = self.roe_conn_id
+            if e.status_code == 429 and isinstance(e, RoeUnavailableError):
+                shared.hold_back(e.retry_after)
+            raise
+        shared.carry_on()
+        return answer
 
     def _log_change(self) -> None:
         self.log.info(
             "The key was refused, but the connection has changed: trying again with what it says now."
         )
 
-    async def _keep(self, shared: transport.SharedSession | None) -> None:
-        """Hold on to a shared session between calls, and let go of the one before."""
-        former, self._shared = self._shared, shared
-        if shared:
-            shared.retain()
-        if former:
-            await former.release()
+    async def _session_of(self, connection: RoeConnection) -> transport.SharedSession:
+        """Return the shared session of a connection, which is kept until this hook is left."""
+        if self._shared is None or self._shared.connection != connection:
+            shared = await transport.SharedSession.open(connection)
+            former, self._shared = self._shared, shared
+            if former:
+                await former.release()
+        return self._shared
 
     async def __aenter__(self) -> Self:
-        self._entered = True
+        self._entries += 1
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._entered = False
-        await self._keep(None)
+        self._entries -= 1
+        if not self._entries and self._shared:
+            shared, self._shared = self._shared, None
+            await shared.release()
 
 
 @dataclass(frozen=True, slots=True)
@@ -449,8 +451,6 @@ class _Call(Generic[T]):
 
 
 def _status(query_id: object) -> _Call[QueryStatus]:
-    query_id = api.uuid(query_id, "query_id")
-
     def read(connection: RoeConnection, request: Request, response: Response) -> QueryStatus:
         return api.read_status(
             request,

@@ -44,38 +44,41 @@ def request_(roe: RoeSimulator) -> api.Request:
 
 class TestSharing:
     async def test_waits_of_the_same_connection_share_a_session(self, connection):
-        async with SharedSession.of(connection()) as first, SharedSession.of(connection()) as second:
+        async with (
+            await SharedSession.open(connection()) as first,
+            await SharedSession.open(connection()) as second,
+        ):
             assert first is second
 
     async def test_waits_of_different_connections_do_not(self, connection):
         async with (
-            SharedSession.of(connection()) as first,
-            SharedSession.of(connection(api_key="another")) as second,
+            await SharedSession.open(connection()) as first,
+            await SharedSession.open(connection(api_key="another")) as second,
         ):
             assert first is not second
 
     def test_nor_do_event_loops(self, connection, request_):
         async def ask() -> SharedSession:
-            async with SharedSession.of(connection()) as shared:
+            async with await SharedSession.open(connection()) as shared:
                 assert (await shared.send(request_)).status_code == 200
                 return shared
 
         assert asyncio.run(ask()) is not asyncio.run(ask())
 
     async def test_the_last_closes_it(self, connection):
-        async with SharedSession.of(connection()) as shared:
-            async with SharedSession.of(connection()):
+        async with await SharedSession.open(connection()) as shared:
+            async with await SharedSession.open(connection()):
                 session = shared._opening.result()
             assert not session.closed
         assert session.closed
-        async with SharedSession.of(connection()) as another:
+        async with await SharedSession.open(connection()) as another:
             assert another is not shared
 
     async def test_nothing_is_left_unclosed(self, connection, request_):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             for _ in range(3):
-                async with SharedSession.of(connection()) as shared:
+                async with await SharedSession.open(connection()) as shared:
                     await shared.send(request_)
             del shared
             gc.collect()
@@ -83,7 +86,7 @@ class TestSharing:
 
     async def test_many_waits_use_at_most_100_tcp_connections(self, roe, connection, request_):
         roe.add_fault(Fault(delay=0.1))
-        async with SharedSession.of(connection()) as shared:
+        async with await SharedSession.open(connection()) as shared:
             answers = await asyncio.gather(*(shared.send(request_) for _ in range(300)))
         assert {answer.status_code for answer in answers} == {200}
         assert (len(roe.requests), roe.connections) == (300, 100)
@@ -92,7 +95,7 @@ class TestSharing:
         self, roe, connection, request_
     ):
         roe.add_fault(Fault(delay=0.4))
-        async with SharedSession.of(connection(request_timeout=0.9)) as shared:
+        async with await SharedSession.open(connection(request_timeout=0.9)) as shared:
             answers = await asyncio.gather(*(shared.send(request_) for _ in range(300)))
         assert len(answers) == 300
 
@@ -113,7 +116,7 @@ class TestSharing:
         assert not SharedSession._open[asyncio.get_running_loop()]
 
     async def test_idle_connections_are_kept_75_s(self, connection):
-        async with SharedSession.of(connection()) as shared:
+        async with await SharedSession.open(connection()) as shared:
             connector = shared._opening.result().connector
             assert (connector._keepalive_timeout, connector.limit) == (75, 100)
 
@@ -121,7 +124,7 @@ class TestSharing:
 class TestOpening:
     async def test_cancelling_the_one_that_opens_it_does_not_break_the_others(self, connection, request_):
         async def ask() -> int:
-            async with SharedSession.of(connection()) as shared:
+            async with await SharedSession.open(connection()) as shared:
                 return (await shared.send(request_)).status_code
 
         opener = asyncio.create_task(ask())
@@ -134,7 +137,7 @@ class TestOpening:
 
     async def test_cancelling_all_leaves_nothing_open(self, connection, request_):
         async def ask() -> None:
-            async with SharedSession.of(connection()) as shared:
+            async with await SharedSession.open(connection()) as shared:
                 await shared.send(request_)
 
         waits = [asyncio.create_task(ask()) for _ in range(5)]
@@ -154,7 +157,7 @@ class TestOpening:
         bundle.write_text("not a certificate")
 
         async def ask() -> None:
-            async with SharedSession.of(connection(verify=str(bundle))):
+            async with await SharedSession.open(connection(verify=str(bundle))):
                 pass
 
         ends = await asyncio.gather(*(ask() for _ in range(3)), return_exceptions=True)
@@ -174,7 +177,7 @@ class TestOpening:
                 longest, last = max(longest, time.monotonic() - last), time.monotonic()
 
         watching = asyncio.create_task(watch())
-        async with SharedSession.of(connection()):
+        async with await SharedSession.open(connection()):
             opened.set()
         await watching
         assert longest < 0.2
@@ -211,7 +214,7 @@ class TestHoldingBack:
 
     async def test_a_later_429_prolongs_it_for_those_that_wait_already(self, connection, monkeypatch):
         monkeypatch.setattr("airflow_provider_roe.transport.random.uniform", lambda *_: 0)
-        async with SharedSession.of(connection()) as shared:
+        async with await SharedSession.open(connection()) as shared:
             clock = asyncio.get_running_loop().time
             began = clock()
             shared.hold_back(0.1)
@@ -222,7 +225,7 @@ class TestHoldingBack:
             assert clock() - began >= 0.4
 
     async def test_nobody_holds_back_beyond_the_time_that_is_left(self, connection):
-        async with SharedSession.of(connection()) as shared:
+        async with await SharedSession.open(connection()) as shared:
             clock = asyncio.get_running_loop().time
             shared.hold_back(3600)
             began = clock()
@@ -231,8 +234,8 @@ class TestHoldingBack:
 
     async def test_another_connection_does_not_hold_back(self, connection):
         async with (
-            SharedSession.of(connection()) as refused,
-            SharedSession.of(connection(organization_id=OTHER_ORGANIZATION)) as other,
+            await SharedSession.open(connection()) as refused,
+            await SharedSession.open(connection(organization_id=OTHER_ORGANIZATION)) as other,
         ):
             refused.hold_back(3600)
             began = time.monotonic()
@@ -242,7 +245,7 @@ class TestHoldingBack:
     async def test_without_retry_after_it_doubles_from_1_s_to_30_s_until_the_service_answers(
         self, connection
     ):
-        async with SharedSession.of(connection()) as shared:
+        async with await SharedSession.open(connection()) as shared:
 
             def pause() -> float:
                 shared._resume_at = 0.0
@@ -254,7 +257,7 @@ class TestHoldingBack:
             assert round(pause()) == 1
 
     async def test_429s_to_requests_that_were_under_way_together_count_once(self, connection):
-        async with SharedSession.of(connection()) as shared:
+        async with await SharedSession.open(connection()) as shared:
             for _ in range(50):
                 shared.hold_back(None)
             assert shared._resume_at - asyncio.get_running_loop().time() <= 1
@@ -281,13 +284,13 @@ class TestProxy:
         to_roe = connection(base_url=base_url)
         with transport.open_session(to_roe) as session:
             assert session.proxies.get("https") == proxy
-        async with SharedSession.of(to_roe) as shared:
+        async with await SharedSession.open(to_roe) as shared:
             assert str(shared._opening.result()._default_proxy or "") == (proxy or "")
 
 
 async def test_an_answer_is_data_whatever_its_code(roe, connection, request_):
     roe.add_fault(Fault(status_code=418, headers={"X-Tea": "yes"}, body="short and stout"))
-    async with SharedSession.of(connection()) as shared:
+    async with await SharedSession.open(connection()) as shared:
         answers = [await shared.send(request_)]
     with transport.open_session(connection()) as session:
         answers.append(await asyncio.to_thread(transport.send, session, connection(), request_))
@@ -299,7 +302,7 @@ async def test_an_answer_is_data_whatever_its_code(roe, connection, request_):
 
 async def test_no_more_than_the_bound_is_kept_of_an_answer(roe, connection, request_):
     roe.add_fault(Fault(oversize=3 * 2**20))
-    async with SharedSession.of(connection()) as shared:
+    async with await SharedSession.open(connection()) as shared:
         answers = [await shared.send(request_)]
     with transport.open_session(connection()) as session:
         answers.append(await asyncio.to_thread(transport.send, session, connection(), request_))
@@ -308,7 +311,7 @@ async def test_no_more_than_the_bound_is_kept_of_an_answer(roe, connection, requ
 
 async def test_a_session_survives_a_broken_answer(roe, connection, request_):
     roe.add_fault(Fault(truncate=True, times=1))
-    async with SharedSession.of(connection()) as shared:
+    async with await SharedSession.open(connection()) as shared:
         with pytest.raises(RoeUnavailableError):
             await shared.send(request_)
         assert (await shared.send(request_)).status_code == 200
