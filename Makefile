@@ -32,9 +32,12 @@ help:
 demo: $(READY)
 	@$(VENV)/bin/python -m dev.demo
 
-# The tests that share a real Airflow mostly wait for it: one process runs them, another all others.
+# The tests in tests/e2e mostly wait for the Airflow that they share, so the others run beside them and are shown after.
+PYTEST := $(VENV)/bin/python -m pytest
 test: $(READY)
-	@$(VENV)/bin/python -m pytest -n 2 --dist loadgroup
+	@$(PYTEST) --ignore=tests/e2e > .cache/other-tests.log 2>&1 & others=$$!; trap 'kill $$others' INT TERM; \
+	  $(PYTEST) tests/e2e; e2e=$$?; \
+	  wait $$others; others=$$?; cat .cache/other-tests.log; exit $$((e2e + others))
 
 lint: $(READY)
 	@$(VENV)/bin/ruff format --check .

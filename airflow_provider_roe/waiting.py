@@ -56,7 +56,6 @@ class Wait:
         if isinstance(self.query_id, UUID):
             self.query_id = str(self.query_id)
         self.troubles = Troubles(self.log)
-        self._polls = 0
         self._warned: set[str] = set()
         self._last: QueryStatus | None = None
 
@@ -86,15 +85,15 @@ class Wait:
         """
         Return the seconds until the next poll, which is the last one if they lead to the deadline.
 
-        They are 1, 2, 4, … until ``poke_interval`` is reached, so that a short query is not waited for long,
-        and lie up to a tenth off, so that waits which began together do not poll together.
+        It doubles the time waited so far: polls come after 1, 2, 4, … s, until they are ``poke_interval``
+        apart, so that a short query is not waited for long, and whoever takes up a wait goes on as it was.
+        It lies up to a tenth off, so that waits which began together do not poll together.
         """
-        interval = min(1.0, self.poke_interval) * 2.0 ** min(self._polls, 30)
+        interval = max(time.time() - self.started_at, min(1.0, self.poke_interval))
         if not self.exponential_backoff:
             interval = min(interval, self.poke_interval)
         elif self.max_wait is not None:
             interval = min(interval, self.max_wait)
-        self._polls += 1
         interval *= random.uniform(0.9, 1.1)  # noqa: S311
         return max(min(interval, self.deadline - time.time()), 0)
 

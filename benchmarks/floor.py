@@ -43,7 +43,7 @@ class FloorTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Poll until the end."""
-        await asyncio.sleep(random.uniform(0, 2))
+        await asyncio.sleep(random.uniform(0, self.interval))
         session = self._open()
         try:
             while True:

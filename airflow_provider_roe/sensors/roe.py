@@ -48,7 +48,7 @@ class RoeQueryStatusSensor(WaitingTask, BaseSensorOperator):
     :param defer_after: Seconds to poll on the worker before deferring. By default 10, or 0 (one poll) for a
         mapped task.
     :param kwargs: Arguments of all sensors. ``poke_interval``, ``exponential_backoff``, ``max_wait``,
-        ``timeout`` and the fail flags mean the same in every mode. Polls start 1, 2, 4, … s apart until
+        ``timeout`` and the fail flags mean the same in every mode. Polls come after 1, 2, 4, … s until
         ``poke_interval`` is reached; with ``mode="reschedule"`` they are always ``poke_interval`` apart, and
         no less than 15 s.
     """

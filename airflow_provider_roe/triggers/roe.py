@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_roe.waiting import Event
 
-#: Seconds over which first polls are spread, for a triggerer that starts takes up all its waits at once.
+#: Seconds over which the first polls of tasks that deferred together are spread.
 FIRST_POLL_SPREAD = 2.0
 
 
@@ -95,9 +95,11 @@ class RoeQueryStatusTrigger(BaseTrigger):
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]
 
     async def _watch(self) -> Event:
-        hand_over = min(max(self.deferred_at + HAND_OVER - time.time(), 0), HAND_OVER)
-        await asyncio.sleep(hand_over + random.uniform(0, FIRST_POLL_SPREAD))  # noqa: S311
         wait = self.wait
+        hand_over = min(self.deferred_at + HAND_OVER - time.time(), HAND_OVER)
+        # A triggerer that starts takes up all its waits at once; their polls shall be as spread as before.
+        spread = FIRST_POLL_SPREAD if hand_over > 0 else wait.next_interval()
+        await asyncio.sleep(max(hand_over, 0) + random.uniform(0, spread))  # noqa: S311
         async with RoeHook(self.roe_conn_id, organization_id=self.organization_id) as hook:
             while True:
                 try:

@@ -243,6 +243,15 @@ class TestFirstPoll:
         await event_of(new_trigger(deferred_at=time.time() + deferred))
         assert least - 1 < slept[0] <= least + 2
 
+    async def test_a_triggerer_that_starts_spreads_the_polls_of_its_waits_over_their_interval(
+        self, new_trigger, slept
+    ):
+        an_hour_ago = {"deferred_at": time.time() - 3600, "started_at": time.time() - 3600}
+        for _ in range(20):
+            await event_of(new_trigger(**an_hour_ago, poke_interval=60.0, timeout=7200.0))
+        assert 30 < max(slept) <= 66
+        assert min(slept) < 30
+
 
 def test_it_uses_nothing_that_the_oldest_airflow_lacks():
     assert issubclass(RoeQueryStatusTrigger, BaseTrigger)
