@@ -10,6 +10,8 @@ from airflow_provider_roe.testing import QueryPlan
 from tests.e2e.running import until
 
 if TYPE_CHECKING:
+    from psutil import Process
+
     from airflow_provider_roe.testing import RoeSimulator
     from dev.local_airflow import LocalAirflow
 
@@ -17,8 +19,8 @@ KILLED = ("blocking", "deferrable", "not_durable")
 CLEARED = "cleared_while_deferred"
 
 
-def kill_worker(airflow: LocalAirflow, task: dict[str, Any]) -> None:
-    """Kill the process that runs a task, as the kernel does when memory runs out."""
+def processes_of(airflow: LocalAirflow, task: dict[str, Any]) -> list[Process]:
+    """Return the process that runs a task, once it is there."""
     # The worker that supervises it and the process itself, which the worker forked, have the same name.
     named = [
         process
@@ -26,8 +28,13 @@ def kill_worker(airflow: LocalAirflow, task: dict[str, Any]) -> None:
         if " ".join(process.cmdline()).endswith(task["id"])
     ]
     pids = {process.pid for process in named}
-    [running] = [process for process in named if process.ppid() in pids]
-    running.kill()
+    return [process for process in named if process.ppid() in pids]
+
+
+def kill_worker(airflow: LocalAirflow, task: dict[str, Any]) -> None:
+    """Kill the process that runs a task, as the kernel does when memory runs out."""
+    until(lambda: len(processes_of(airflow, task)) == 1, timeout=20)
+    processes_of(airflow, task)[0].kill()
 
 
 class Run:
