@@ -61,7 +61,7 @@ class FloorTrigger(BaseTrigger):
         cls._users += 1
         if cls._session is None:
             tls = ssl.create_default_context(cafile=os.environ["SSL_CERT_FILE"])
-            connector = aiohttp.TCPConnector(limit=100, keepalive_timeout=75, ssl=tls)
+            connector = aiohttp.TCPConnector(limit=50, keepalive_timeout=75, ssl=tls)
             cls._session = aiohttp.ClientSession(connector=connector, headers=self.headers)
         return cls._session
 

@@ -84,12 +84,12 @@ class TestSharing:
             gc.collect()
         assert [str(warning.message) for warning in caught if "nclosed" in str(warning.message)] == []
 
-    async def test_many_waits_use_at_most_100_tcp_connections(self, roe, connection, request_):
+    async def test_many_waits_use_at_most_50_tcp_connections(self, roe, connection, request_):
         roe.add_fault(Fault(delay=0.1))
         async with await SharedSession.open(connection()) as shared:
             answers = await asyncio.gather(*(shared.send(request_) for _ in range(300)))
         assert {answer.status_code for answer in answers} == {200}
-        assert (len(roe.requests), roe.connections) == (300, 100)
+        assert (len(roe.requests), roe.connections) == (300, 50)
 
     async def test_waiting_for_a_free_connection_does_not_count_as_waiting_for_an_answer(
         self, roe, connection, request_
@@ -118,7 +118,7 @@ class TestSharing:
     async def test_idle_connections_are_kept_75_s(self, connection):
         async with await SharedSession.open(connection()) as shared:
             connector = shared._opening.result().connector
-            assert (connector._keepalive_timeout, connector.limit) == (75, 100)
+            assert (connector._keepalive_timeout, connector.limit) == (75, 50)
 
 
 class TestOpening:
@@ -205,12 +205,12 @@ class TestHoldingBack:
     async def test_those_that_wait_for_a_free_connection_hold_back_too(self, roe, connect):
         connect(roe, retry_window=30)
         query = roe.submit("SELECT 1")
-        roe.add_fault(Fault(status_code=429, retry_after=1, delay=0.2, times=100))
+        roe.add_fault(Fault(status_code=429, retry_after=1, delay=0.2, times=50))
         async with RoeHook() as hook:
             await asyncio.gather(*(hook.aget_query_status(query) for _ in range(130)))
         began = roe.requests[0].received_at
         early = [r for r in roe.requests if (r.received_at - began).total_seconds() < 1]
-        assert len(early) == 100
+        assert len(early) == 50
 
     async def test_a_later_429_prolongs_it_for_those_that_wait_already(self, connection, monkeypatch):
         monkeypatch.setattr("airflow_provider_roe.transport.random.uniform", lambda *_: 0)
