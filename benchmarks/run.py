@@ -57,18 +57,20 @@ def measure(name: str, to: Server) -> Iterator[dict[str, Any]]:
 def keep(name: str, runs: Iterable[dict[str, Any]], folder: Path = RESULTS) -> None:
     """Write the runs of a scenario to its file, and say on the way what they cost."""
     folder.mkdir(exist_ok=True)
-    lines = []
+    path = folder / f"{name.replace(' ', '-')}.jsonl"
+    part = path.with_suffix(".part")  # what is left where the scenario is broken off
+    part.unlink(missing_ok=True)
     for run in runs:
         machine = describe({KINDS[run["kind"]].distribution})
         result = {"scenario": name, "date": datetime.now(UTC).isoformat(timespec="seconds"), **run, **machine}
-        lines.append(json.dumps(result) + "\n")
+        with part.open("a") as file:
+            file.write(json.dumps(result) + "\n")
         cost = run["cost"]
         figures = ("cpu_ms_a_poll", "cpu_ms_a_poll_overall", "cpu_ms_a_poke", "cpu_ms", "seconds")
         figure = next(name for name in figures if cost.get(name) is not None)
         waits = run.get("work", {}).get("waits", "")
         print(f"{name:18} {run['kind']:12} {waits:>6} {cost[figure]:8.3f} {figure}", flush=True)
-    # Written as a whole, so that a run that is broken off leaves the former results.
-    (folder / f"{name.replace(' ', '-')}.jsonl").write_text("".join(lines))
+    part.rename(path)
 
 
 def main(names: list[str]) -> None:
