@@ -61,7 +61,7 @@ check-wheel: build
 
 check: lint types test check-wheel
 
-# What they measure is added to benchmarks/results and docs/performance. A quiet machine is needed.
+# What they measure takes the place of what is in benchmarks/results and docs/performance. A quiet machine is needed.
 bench: $(BENCH)
 	@$(VENV)/bin/python -m benchmarks.run '1000 waits' '5000 waits' keep-alive poke imports
 	@$(VENV)/bin/python -m benchmarks.report
