@@ -290,11 +290,12 @@ def read_status(
     :raises RoeRequestError: Roe refused the request.
     :raises RoeUnavailableError: Roe is busy or broken, or the answer is not what Roe documents.
     """
-    match _read_json(request, response):
-        case {"worksheet_query_id": str(query_id), "status": str(status), **rest} if (
-            query_id.lower() == request.query_id and status.strip()
+    answer = _read_json(request, response)
+    match answer:
+        case {"worksheet_query_id": str(query_id), "status": str(status)} if (
+            (query_id := query_id.lower()) == request.query_id and status.strip()
         ):
-            finished_at = rest.get("finished_at")
+            finished_at = answer.get("finished_at")
             state, known = classify(
                 status,
                 finished=bool(finished_at),
@@ -302,12 +303,12 @@ def read_status(
                 failure_statuses=failure_statuses,
             )
             return QueryStatus(
-                query_id=query_id.lower(),
+                query_id=query_id,
                 status=clip(status, 100),
                 state=state,
                 known=known,
-                error=clip(_messages(rest.get("error"))) or None,
-                created_at=_time(rest.get("created_at")),
+                error=clip(_messages(answer.get("error"))) or None,
+                created_at=_time(answer.get("created_at")),
                 finished_at=_time(finished_at),
                 request_id=response.request_id,
             )

@@ -38,8 +38,8 @@ SCENARIOS = {
     "5000 waits": Scenario(OURS, [MANY[5000]], rounds=5),
     "keep-alive": Scenario(["roe"], [Work("roe", 1000, 20.0, polls=8), Work("roe", 1000, 60.0, polls=9)]),
     "scale": Scenario(
-        OURS, [*(Work("roe", waits) for waits in (100, 300, 1000)), MANY[3000], MANY[10_000]], rounds=3
+        OURS, [*(Work("roe", waits) for waits in (100, 300, 1000)), MANY[3000], MANY[10_000]], rounds=2
     ),
     "soak": Scenario(["roe"], [Work("roe", 10_000, 60.0, polls=17)]),
-    "peers": Scenario([*OURS, *PEERS], [Work("roe", 1000)], rounds=5),
+    "peers": Scenario([*OURS, *PEERS], [Work("roe", 1000)], rounds=3),
 }

@@ -400,14 +400,14 @@ class RoeHook(BaseHook):
             if await self._aconnection() == refused:
                 raise refusal
             self._log_change()
+            await self._keep(None)
             return await attempts()
 
     async def _aattempt(self, call: _Call[T], until: Callable[[], float]) -> T:
-        connection = await self._aconnection()
-        request = call.build(self._organization_id(connection))
-        shared = await self._session_of(connection)
+        shared = self._shared or await self._open_shared()
+        request = call.build(self._organization_id(shared.connection))
         try:
-            answer = call.read(connection, request, await shared.send(request, until()))
+            answer = call.read(shared.connection, request, await shared.send(request, until()))
         except RoeRequestError as e:
             e.conn_id = self.roe_conn_id
             if e.status_code == 429 and isinstance(e, RoeUnavailableError):
@@ -421,14 +421,16 @@ class RoeHook(BaseHook):
             "The key was refused, but the connection has changed: trying again with what it says now."
         )
 
-    async def _session_of(self, connection: RoeConnection) -> transport.SharedSession:
-        """Return the shared session of a connection, which is kept until this hook is left."""
-        if self._shared is None or self._shared.connection != connection:
-            shared = await transport.SharedSession.open(connection)
-            former, self._shared = self._shared, shared
-            if former:
-                await former.release()
-        return self._shared
+    async def _open_shared(self) -> transport.SharedSession:
+        """Return the shared session of the connection, which is kept until this hook is left."""
+        shared = await transport.SharedSession.open(await self._aconnection())
+        await self._keep(shared)
+        return shared
+
+    async def _keep(self, shared: transport.SharedSession | None) -> None:
+        former, self._shared = self._shared, shared
+        if former:
+            await former.release()
 
     async def __aenter__(self) -> Self:
         self._entries += 1
@@ -436,9 +438,8 @@ class RoeHook(BaseHook):
 
     async def __aexit__(self, *_: object) -> None:
         self._entries -= 1
-        if not self._entries and self._shared:
-            shared, self._shared = self._shared, None
-            await shared.release()
+        if not self._entries:
+            await self._keep(None)
 
 
 @dataclass(frozen=True, slots=True)
