@@ -293,8 +293,8 @@ def read_status(
     answer = _read_json(request, response)
     match answer:
         case {"worksheet_query_id": str(query_id), "status": str(status)} if (
-            (query_id := query_id.lower()) == request.query_id and status.strip()
-        ):
+            query_id := query_id.lower()
+        ) == request.query_id and status.strip():
             finished_at = answer.get("finished_at")
             state, known = classify(
                 status,
