@@ -1,32 +1,44 @@
 # All that these targets install, write and leave behind is inside the checkout: .venv, .cache, .demo and dist.
 
 PYTHON ?= python3
+# The newest Python here that the newest Airflow supports, be it one of pyenv's that is not on the PATH.
+NEWEST_PYTHON ?= $(firstword $(foreach minor,14 13 12,$(shell for python in python3.$(minor) \
+  $(HOME)/.pyenv/versions/3.$(minor).*/bin/python; do $$python -c pass 2>/dev/null && echo $$python; done)) $(PYTHON))
 CONSTRAINTS := constraints/airflow-3.txt
 VENV := .venv
 READY := $(VENV)/.ready
 BENCH := $(VENV)/.ready-to-bench
 PEERS := .cache/bench-peers
+UV := .cache/uv/bin/uv
 
 export PIP_CACHE_DIR := $(CURDIR)/.cache/pip
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export UV_CACHE_DIR := $(CURDIR)/.cache/uv-cache
+export UV_NATIVE_TLS := 1
+export UV_PYTHON_DOWNLOADS := never
 export TMPDIR := $(CURDIR)/.cache/tmp
 export AIRFLOW_HOME := $(CURDIR)/.cache/airflow
 $(shell mkdir -p .cache/tmp)
 
-.PHONY: help demo test lint types build check-wheel check bench bench-soak bench-peers constraints clean
+.PHONY: help demo test test-lines docs lint types build check-wheel audit check public-api bench bench-soak bench-peers \
+  constraints clean
 
 help:
 	@echo 'make demo         run an example DAG on a real Airflow; KEEP=1 leaves its UI up until Ctrl-C'
-	@echo 'make test         all tests'
+	@echo 'make test         all tests, on the newest Airflow'
+	@echo 'make test-lines   unit and integration tests on Airflow 2.11 and on the newest Python'
+	@echo 'make docs         the documentation as a site, in .cache/docs'
 	@echo 'make lint         formatting and lint'
 	@echo 'make types        static types'
 	@echo 'make build        wheel and sdist in dist/'
 	@echo 'make check-wheel  install the wheel into an empty environment and ask Airflow for the provider'
 	@echo 'make check        all of these but the demo'
+	@echo 'make audit        known vulnerabilities of what is installed; asks the package index'
+	@echo 'make public-api   what has changed since the last release; RELEASE=1 makes it the interface of a release'
 	@echo 'make bench        measure what waits cost, against the floor: 25 minutes'
 	@echo 'make bench-soak   how that grows with the number of waits, and 10,000 for 10 minutes: 40 minutes'
 	@echo 'make bench-peers  the same work done by the newest triggers of other providers: half an hour'
-	@echo 'make constraints  renew $(CONSTRAINTS) with the newest versions'
+	@echo 'make constraints  renew constraints/ with the newest versions'
 	@echo 'make clean        remove what the other targets have made'
 
 demo: $(READY)
@@ -39,27 +51,56 @@ test: $(READY)
 	  $(PYTEST) tests/e2e; e2e=$$?; \
 	  wait $$others; others=$$?; cat .cache/other-tests.log; exit $$((e2e + others))
 
+# The first also runs the examples on a real Airflow 2.11.
+LINES := 2.11-oldest-python 3-newest-python
+test-lines: $(addprefix test-line-,$(LINES))
+test-line-2.11-oldest-python: TESTS := tests/unit tests/integration tests/e2e
+test-line-%: TESTS ?= tests/unit tests/integration
+test-line-%: .cache/lines/%/.ready
+	@printf '\nAirflow %s, %s\n' "$$(.cache/lines/$*/bin/python -c 'import airflow; print(airflow.__version__)')" \
+	  "$$(.cache/lines/$*/bin/python --version)"
+	@.cache/lines/$*/bin/python -m pytest -q $(TESTS)
+
+.cache/lines/%/.ready: pyproject.toml constraints/*.txt $(UV)
+	@$(UV) venv -q --clear --python $(if $(findstring newest,$*),$(NEWEST_PYTHON),$(PYTHON)) $(@D)
+	@$(UV) pip install -q --python $(@D) -c constraints/airflow-$(firstword $(subst -, ,$*)).txt -e . --group test
+	@touch $@
+
+docs: $(READY)
+	@$(VENV)/bin/sphinx-build -q -n -W --keep-going docs .cache/docs
+	@echo 'Open .cache/docs/index.html'
+
 lint: $(READY)
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/zizmor -q --offline --pedantic .github
 
 types: $(READY)
 	@$(VENV)/bin/mypy
 
+# With the build backend that is pinned, so that what is built twice is the same.
 build: $(READY)
 	@rm -rf dist
-	@$(VENV)/bin/python -m build
+	@$(VENV)/bin/python -m build --no-isolation
+	@$(VENV)/bin/twine check --strict dist/*
+	@$(VENV)/bin/check-wheel-contents dist/*.whl
 
 check-wheel: build
-	@rm -rf .cache/wheel
-	@$(PYTHON) -m venv .cache/wheel
-	@.cache/wheel/bin/python -m pip install -qq -c $(CONSTRAINTS) pip
+	@$(UV) venv -q --clear --seed --python $(PYTHON) .cache/wheel
 	@.cache/wheel/bin/python -m pip install -qq -c $(CONSTRAINTS) dist/*.whl
 	@cd .cache && wheel/bin/airflow providers list --output plain > providers.txt 2>&1 || (cat providers.txt; false)
 	@grep airflow-provider-roe .cache/providers.txt || (cat .cache/providers.txt; false)
 	@! grep -iE 'warn|error' .cache/providers.txt
+	@cd tests/consumer && ../../$(VENV)/bin/mypy --config-file= --strict --cache-dir ../../.mypy_cache \
+	  --python-executable ../../.cache/wheel/bin/python consumer.py
 
-check: lint types test check-wheel
+audit: $(READY)
+	@$(VENV)/bin/pip-audit --skip-editable
+
+public-api: $(READY)
+	@$(VENV)/bin/python -m dev.public_api $(if $(RELEASE),release)
+
+check: lint types docs test test-lines check-wheel
 
 # What they measure takes the place of what is in benchmarks/results and docs/performance. A quiet machine is needed.
 bench: $(BENCH)
@@ -70,39 +111,38 @@ bench-soak: $(BENCH)
 	@$(VENV)/bin/python -m benchmarks.run scale soak
 	@$(VENV)/bin/python -m benchmarks.report
 
-bench-peers:
-	@rm -rf $(PEERS)
-	@$(PYTHON) -m venv $(PEERS)
-	@$(PEERS)/bin/python -m pip install -qq -c $(CONSTRAINTS) pip
-	@echo 'Installing the newest of the other providers (a minute or two)'
-	@$(PEERS)/bin/python -m pip install -qq "$$(grep '^apache-airflow==' $(CONSTRAINTS))" -e . --group bench \
+bench-peers: $(UV)
+	@$(UV) venv -q --clear --python $(PYTHON) $(PEERS)
+	@$(UV) pip install -q --python $(PEERS) "$$(grep '^apache-airflow==' $(CONSTRAINTS))" -e . --group bench \
 	  $(addprefix apache-airflow-providers-,airbyte databricks dbt-cloud http)
 	@$(PEERS)/bin/python -m benchmarks.run peers 'poke of peers' 'imports of peers' 'short wait'
 	@$(PEERS)/bin/python -m benchmarks.report
 
 $(BENCH): $(READY)
-	@$(VENV)/bin/python -m pip install -qq -c $(CONSTRAINTS) --group bench
+	@$(UV) pip install -q --python $(VENV) -c $(CONSTRAINTS) --group bench
 	@touch $@
 
-# Installs anew what pyproject.toml or the constraints have changed; a venv that does not work is made anew.
-$(READY): pyproject.toml $(CONSTRAINTS)
+# Installs anew what pyproject.toml or the constraints have changed.
+$(READY): pyproject.toml $(CONSTRAINTS) $(UV)
+	@echo 'Installing Airflow, the provider and its tools (half a minute)'
+	@$(UV) venv -q --clear --python $(PYTHON) $(VENV)
+	@$(UV) pip install -q --python $(VENV) -c $(CONSTRAINTS) -e . --group dev
+	@touch $@
+
+$(UV):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo >&2 \
 	  'This needs Python 3.11 or newer, which $(PYTHON) is not: try again with PYTHON=/path/to/another/python3'; exit 1; }
-	@$(VENV)/bin/python -m pip --version >/dev/null 2>&1 || { \
-	  echo 'Creating $(VENV) with $(PYTHON)'; $(PYTHON) -m venv --clear $(VENV); }
-	@$(VENV)/bin/python -m pip install -qq -c $(CONSTRAINTS) pip
-	@echo 'Installing Airflow, the provider and its tools (a minute or two)'
-	@$(VENV)/bin/python -m pip install -qq -c $(CONSTRAINTS) -e . --group dev
+	@$(PYTHON) -m venv .cache/uv
+	@.cache/uv/bin/python -m pip install -qq -c $(CONSTRAINTS) uv
 	@touch $@
 
-# Run it with the oldest Python that is supported: what installs there installs on the newer ones.
-constraints:
-	@rm -rf .cache/constraints
-	@$(PYTHON) -m venv .cache/constraints
-	@.cache/constraints/bin/python -m pip install -qq --upgrade pip
-	@.cache/constraints/bin/python -m pip install -qq 'apache-airflow>=3' -e . --group dev
-	@.cache/constraints/bin/python -m pip freeze -qq --all --exclude-editable --exclude setuptools > .cache/constraints.txt
-	@mv .cache/constraints.txt $(CONSTRAINTS)
+# For the oldest Python that is supported: what installs there installs on the newer ones.
+constraints: $(UV)
+	@for line in 2.11:test 3:dev; do \
+	  case $$line in 2.11:*) airflow='>=2.11,<3';; *) airflow='>=3';; esac; \
+	  echo "apache-airflow$$airflow" > .cache/line.txt; \
+	  $(UV) pip compile -q --upgrade --no-header --no-annotate --python-version 3.11 -c .cache/line.txt \
+	    pyproject.toml --group $${line#*:} -o constraints/airflow-$${line%:*}.txt || exit 1; done
 
 clean:
 	@rm -rf .venv .cache .demo dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
