@@ -4,6 +4,7 @@ import asyncio
 import json
 import math
 import time
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +15,7 @@ from airflow_provider_roe.transport import SharedSession
 from airflow_provider_roe.triggers import roe as module
 from airflow_provider_roe.triggers.roe import RoeQueryStatusTrigger
 from airflow_provider_roe.waiting import HAND_OVER
+from dev.public_api import STORED_TRIGGERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,6 +96,16 @@ class TestWhatIsStored:
         before = trigger.serialize()
         await event_of(trigger)
         assert trigger.serialize() == before
+
+    @pytest.mark.parametrize("stored", sorted(STORED_TRIGGERS.glob("*.json")), ids=lambda path: path.stem)
+    async def test_what_a_release_has_stored_still_runs(self, stored, roe, connect, at_once):
+        connect(roe)
+        trigger = json.loads(stored.read_text())
+        now = {"query_id": roe.submit("SELECT 1"), "deferred_at": time.time(), "started_at": time.time()}
+        assert now.keys() <= trigger["kwargs"].keys()
+        now["organization_id"] = roe.organization_id
+        event = await event_of(resolve_name(trigger["classpath"])(**trigger["kwargs"] | now))
+        assert event["query"]["query_id"] == now["query_id"]
 
 
 @pytest.mark.usefixtures("at_once")
