@@ -15,9 +15,9 @@ from airflow.providers.common.compat.sdk import dag, task
 from airflow_provider_roe.hooks.roe import RoeHook
 from airflow_provider_roe.sensors.roe import RoeQueryStatusSensor
 
-# The comment makes the simulator take nine seconds; to real Roe it is only a comment.
+# The comment makes the simulator take sixteen seconds; to real Roe it is only a comment.
 SQL = """
-/* simulate {"statuses": [["PENDING", 2], ["STARTED", 7]]} */
+/* simulate {"statuses": [["PENDING", 2], ["STARTED", 14]]} */
 SELECT 1 AS n, 'one' AS word UNION ALL SELECT 2, 'two' ORDER BY n
 """
 
