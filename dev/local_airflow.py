@@ -13,7 +13,7 @@ import secrets
 import sys
 import time
 from base64 import urlsafe_b64encode
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 from urllib.parse import quote
 
 import requests
@@ -45,6 +45,13 @@ class LocalAirflow:
     first is the component `triggerer`, the next `triggerer-2`.
     """
 
+    COMPONENTS: ClassVar = ("api-server", "scheduler", "dag-processor", "triggerer")
+    API = "api/v2"
+    HEALTH = "api/v2/monitor/health"
+    PARTS: ClassVar = ("metadatabase", "scheduler", "dag_processor", "triggerer")
+    _ORDER: ClassVar = {"order_by": "id"}
+    _NO_DATE: ClassVar[dict[str, Any]] = {"logical_date": None}
+
     def __init__(
         self,
         home: Path,
@@ -62,10 +69,7 @@ class LocalAirflow:
         self.sql_alchemy_conn = sql_alchemy_conn or f"sqlite:///{self.home / 'airflow.db'}"
         self._env = self._environment(dags_folder.resolve()) | dict(env or {})
         self._migration = self._new_component("db-migrate", "db", "migrate")
-        self._components = {
-            name: self._new_component(name, name)
-            for name in ("api-server", "scheduler", "dag-processor", "triggerer")
-        }
+        self._components = {name: self._new_component(name, name) for name in self.COMPONENTS}
         for number in range(2, triggerers + 1):
             # All triggerers write their logs to the same folder, which the first one serves.
             name = f"triggerer-{number}"
@@ -73,31 +77,35 @@ class LocalAirflow:
         self._http = requests.Session()
         self._http.trust_env = False  # neither a proxy nor a netrc is for an address on this machine
 
+    def _server_settings(self) -> dict[str, object]:
+        return {
+            "core.simple_auth_manager_all_admins": True,
+            "core.execution_api_server_url": f"{self.url}/execution/",
+            "api.host": "127.0.0.1",
+            "api.port": self._ports[0],
+            "api.base_url": self.url,
+            "api.secret_key": secrets.token_hex(32),
+            "api_auth.jwt_secret": secrets.token_hex(32),
+            "dag_processor.refresh_interval": 3,
+            "dag_processor.bundle_refresh_check_interval": 1,
+        }
+
     def _environment(self, dags_folder: Path) -> dict[str, str]:
-        settings = {
+        settings = self._server_settings() | {
             "core.dags_folder": dags_folder,
             "core.executor": "LocalExecutor",
             "core.parallelism": 8,
             "core.load_examples": False,
             "core.dags_are_paused_at_creation": False,
             "core.test_connection": "Enabled",
-            "core.simple_auth_manager_all_admins": True,
-            "core.execution_api_server_url": f"{self.url}/execution/",
             "core.fernet_key": urlsafe_b64encode(secrets.token_bytes(32)).decode(),
             "database.sql_alchemy_conn": self.sql_alchemy_conn,
             "database.load_default_connections": False,
-            "api.host": "127.0.0.1",
-            "api.port": self._ports[0],
-            "api.base_url": self.url,
-            "api.secret_key": secrets.token_hex(32),
-            "api_auth.jwt_secret": secrets.token_hex(32),
             "logging.worker_log_server_port": self._ports[1],
             "logging.trigger_log_server_port": self._ports[2],
             "scheduler.scheduler_heartbeat_sec": 1,
             "scheduler.scheduler_idle_sleep_time": 0.5,
             "triggerer.job_heartbeat_sec": 2,
-            "dag_processor.refresh_interval": 3,
-            "dag_processor.bundle_refresh_check_interval": 1,
             "usage_data_collection.enabled": False,
         }
         no_proxy = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
@@ -147,8 +155,8 @@ class LocalAirflow:
                 if component.exit_code() is not None:
                     raise LocalAirflowError(component.obituary())
             try:
-                health = self._http.get(f"{self.url}/api/v2/monitor/health", timeout=10).json()
-                if all(part["status"] == "healthy" for part in health.values()):
+                health = self._http.get(f"{self.url}/{self.HEALTH}", timeout=10).json()
+                if all(health[part]["status"] == "healthy" for part in self.PARTS):
                     return
             except requests.RequestException:
                 pass  # not listening yet
@@ -174,14 +182,17 @@ class LocalAirflow:
         return self._components[name]
 
     def api(self, method: str, path: str, **kwargs: Any) -> Any:
-        """Call Airflow's REST API and return the decoded answer; `path` is relative to `/api/v2/`."""
-        if "Authorization" not in self._http.headers:
-            token = self._http.get(f"{self.url}/auth/token", timeout=30).json()["access_token"]
-            self._http.headers["Authorization"] = f"Bearer {token}"
-        response = self._http.request(method, f"{self.url}/api/v2/{path}", **{"timeout": 30, **kwargs})
+        """Call Airflow's REST API and return the decoded answer; `path` is relative to the API's own."""
+        self._log_in(self._http)
+        response = self._http.request(method, f"{self.url}/{self.API}/{path}", **{"timeout": 30, **kwargs})
         if not response.ok:
             raise LocalAirflowError(f"{method} {path}: {response.status_code} {response.text}")
         return response.json() if response.content else None
+
+    def _log_in(self, http: requests.Session) -> None:
+        if "Authorization" not in http.headers:
+            token = http.get(f"{self.url}/auth/token", timeout=30).json()["access_token"]
+            http.headers["Authorization"] = f"Bearer {token}"
 
     def wait_for_dag(self, dag_id: str, timeout: float = 60) -> None:
         """Wait until the DAG processor has read a DAG; an import error of any file ends the wait."""
@@ -197,19 +208,19 @@ class LocalAirflow:
 
     def trigger(self, dag_id: str, conf: dict[str, Any] | None = None) -> str:
         """Start a run of a DAG and return its run id."""
-        body = {"logical_date": None, "conf": conf or {}}
+        body = {"conf": conf or {}} | self._NO_DATE
         return str(self.api("POST", f"dags/{dag_id}/dagRuns", json=body)["dag_run_id"])
 
     def dag_run(self, dag_id: str, run_id: str) -> dict[str, Any]:
         """Return a DAG run as the REST API gives it."""
-        return dict(self.api("GET", _run_path(dag_id, run_id)))
+        return dict(self.api("GET", run_path(dag_id, run_id)))
 
     def task_instances(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
         """Return all task instances of a run, mapped ones included, in the order of their start."""
-        path = f"{_run_path(dag_id, run_id)}/taskInstances"
+        path = f"{run_path(dag_id, run_id)}/taskInstances"
         found: list[dict[str, Any]] = []
         while True:
-            page = self.api("GET", path, params={"limit": 100, "offset": len(found), "order_by": "id"})
+            page = self.api("GET", path, params={"limit": 100, "offset": len(found)} | self._ORDER)
             found += page["task_instances"]
             if len(found) >= page["total_entries"] or not page["task_instances"]:
                 return sorted(found, key=lambda task: task["start_date"] or "9")
@@ -218,12 +229,18 @@ class LocalAirflow:
         self, dag_id: str, run_id: str, task_id: str, key: str = "return_value", map_index: int = -1
     ) -> Any:
         """Return a value that a task has left."""
-        path = f"{_run_path(dag_id, run_id)}/taskInstances/{task_id}/xcomEntries/{key}"
+        path = f"{run_path(dag_id, run_id)}/taskInstances/{task_id}/xcomEntries/{key}"
         return self.api("GET", path, params={"map_index": map_index})["value"]
+
+    def links(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> dict[str, str]:
+        """Return the extra links of a task, from their names to their URLs."""
+        path = f"{run_path(dag_id, run_id)}/taskInstances/{task_id}/links"
+        answer = self.api("GET", path, params={"map_index": map_index})
+        return dict(answer.get("extra_links", answer))
 
     def log(self, dag_id: str, run_id: str, task_id: str, try_number: int = 1, map_index: int = -1) -> str:
         """Return the log of one try of a task as text."""
-        path = f"{_run_path(dag_id, run_id)}/taskInstances/{task_id}/logs/{try_number}"
+        path = f"{run_path(dag_id, run_id)}/taskInstances/{task_id}/logs/{try_number}"
         answer = self.api("GET", path, params={"map_index": map_index, "full_content": True})
         return "\n".join(_log_line(entry) for entry in answer["content"] if not _is_fold(entry))
 
@@ -250,7 +267,7 @@ class LocalAirflow:
         raise LocalAirflowError(f"Run {run_id} of {dag_id} has not ended after {timeout:g} s: {states}")
 
 
-def _run_path(dag_id: str, run_id: str) -> str:
+def run_path(dag_id: str, run_id: str) -> str:
     return f"dags/{dag_id}/dagRuns/{quote(run_id)}"
 
 

@@ -40,7 +40,8 @@ class RoeQueryStatusSensor(WaitingTask, BaseSensorOperator):
 
     Roe has no call to cancel a query: when the task is killed, the waiting stops and the query goes on.
 
-    :param query_id: The query's UUID, as :meth:`RoeHook.submit_query` returns it. (templated)
+    :param query_id: The query's UUID, as :meth:`~airflow_provider_roe.hooks.roe.RoeHook.submit_query`
+        returns it. (templated)
     :param roe_conn_id: The Airflow connection of type ``roe``. (templated)
     :param organization_id: UUID of the query's organization; by default the connection's. (templated)
     :param deferrable: Whether to wait in the triggerer, where a wait occupies no worker slot. By default as

@@ -23,7 +23,7 @@ class QueryPlan:
     :param error: error text at the end. Default: the database's message if the SQL decides the end and fails.
     :param clock_skew: seconds by which ``created_at`` and ``finished_at`` are ahead. Default: 0.
     :param fields: merged over every answer to a status call, to make it malformed;
-        the value :attr:`QueryPlan.MISSING` leaves the field out. Default: nothing.
+        the value ``QueryPlan.MISSING`` leaves the field out. Default: nothing.
     """
 
     MISSING: ClassVar[str] = "<missing>"

@@ -121,7 +121,7 @@ class RoeSimulator:
         Create a query at the server, without a request.
 
         :param sql: the query; a simulate comment in it replaces what the plan says.
-        :param plan: how it goes. Default: the simulator's :attr:`plan`.
+        :param plan: how it goes. Default: the simulator's ``plan``.
         :param worksheet_id: the worksheet that it belongs to. Default: a new one.
         :return: its id, the ``worksheet_query_id`` of the API.
         :raises ValueError: the simulate comment is malformed.

@@ -8,7 +8,6 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 import pytest
 
@@ -70,9 +69,7 @@ class Run:
     def _look(self, task: dict[str, Any]) -> None:
         name = task["task_id"], task["map_index"]
         if task["state"] in ("deferred", "success"):
-            path = f"dags/{self._dag_id}/dagRuns/{quote(self._run_id)}/taskInstances/{name[0]}/links"
-            shown = self._airflow.api("GET", path, params={"map_index": name[1]})["extra_links"]
-            self.links[*name, task["state"]] = shown
+            self.links[*name, task["state"]] = self._airflow.links(self._dag_id, self._run_id, *name)
 
     def tasks(self) -> dict[str, str]:
         return {

@@ -3,35 +3,20 @@
 from __future__ import annotations
 
 import json
-import shutil
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from tests.e2e.browser import needs_a_browser
 
+if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
     from airflow_provider_roe.testing import RoeSimulator
     from dev.local_airflow import LocalAirflow
 
-CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs a browser: install Chromium (Debian: chromium)")
-
-# No sandbox, for CI runs as root; and nothing that calls home.
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
-
-
-@pytest.fixture(scope="module")
-def page() -> Iterator[Page]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser.new_page(viewport={"width": 1200, "height": 1500})
-        browser.close()
+pytestmark = needs_a_browser
 
 
 @pytest.fixture
