@@ -56,8 +56,12 @@ class LocalAirflow2(LocalAirflow):
     def xcom(
         self, dag_id: str, run_id: str, task_id: str, key: str = "return_value", map_index: int = -1
     ) -> Any:
-        """Return a value that a task has left. This API gives it as Python would print it."""
-        return ast.literal_eval(super().xcom(dag_id, run_id, task_id, key, map_index))
+        """Return a value that a task has left. This API gives it as Python's `str` does."""
+        value = super().xcom(dag_id, run_id, task_id, key, map_index)
+        try:
+            return ast.literal_eval(value)
+        except (SyntaxError, ValueError):
+            return value  # a string, which has no quotes
 
     def log(self, dag_id: str, run_id: str, task_id: str, try_number: int = 1, map_index: int = -1) -> str:
         """Return the log of one try of a task as text."""
