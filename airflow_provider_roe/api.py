@@ -427,7 +427,8 @@ def _refuse_code(request: Request, response: Response) -> NoReturn:
         error = RoeNotFoundError
     elif code == 404:
         advice = _NOT_ROE
-    raise error(f"{message} {advice}".strip(), status_code=code, request_id=response.request_id)
+    # What to do comes first: UIs cut messages off.
+    raise error(f"{advice} {message}".strip(), status_code=code, request_id=response.request_id)
 
 
 def error_message(body: bytes) -> str:

@@ -253,9 +253,12 @@ class TestWhatTheLogSays:
         wait.saw(status("RETRY", error="worker lost"))
         assert "Roe says of status RETRY: worker lost" in caplog.messages
 
-    def test_the_reason_of_a_failure_is_left_to_the_task_s_own_error(self, caplog):
+    def test_the_reason_of_a_failure_is_an_error_of_its_own(self, caplog):
         new_wait().saw(status("FAILURE", QueryState.FAILED, error="Unknown table"))
-        assert caplog.messages == [f"Query {QUERY} is FAILURE after 0.0 s"]
+        assert [(record.levelname, record.message) for record in caplog.records] == [
+            ("INFO", f"Query {QUERY} is FAILURE after 0.0 s"),
+            ("ERROR", "Roe says of status FAILURE: Unknown table"),
+        ]
 
     def test_it_begins_with_what_is_waited_for(self, caplog):
         new_wait(timeout=90061.0).tell_start("roe_tenant")
