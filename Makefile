@@ -20,13 +20,14 @@ export TMPDIR := $(CURDIR)/.cache/tmp
 export AIRFLOW_HOME := $(CURDIR)/.cache/airflow
 $(shell mkdir -p .cache/tmp)
 
-.PHONY: help demo test test-lines docs lint types build check-wheel audit check public-api bench bench-soak bench-peers \
+.PHONY: help demo test test-lines screenshots docs lint types build check-wheel audit check public-api bench bench-soak bench-peers \
   constraints clean
 
 help:
 	@echo 'make demo         run an example DAG on a real Airflow; KEEP=1 leaves its UI up until Ctrl-C'
 	@echo 'make test         all tests, on the newest Airflow'
 	@echo 'make test-lines   unit and integration tests on Airflow 2.11 and on the newest Python'
+	@echo 'make screenshots  take docs/images anew, in Airflow'"'"'s UI'
 	@echo 'make docs         the documentation as a site, in .cache/docs'
 	@echo 'make lint         formatting and lint'
 	@echo 'make types        static types'
@@ -65,6 +66,10 @@ test-line-%: .cache/lines/%/.ready
 	@$(UV) venv -q --clear --python $(if $(findstring newest,$*),$(NEWEST_PYTHON),$(PYTHON)) $(@D)
 	@$(UV) pip install -q --python $(@D) -c constraints/airflow-$(firstword $(subst -, ,$*)).txt -e . --group test
 	@touch $@
+
+# Pictures of what tests see in Airflow's UI.
+screenshots: $(READY)
+	@ROE_SCREENSHOTS=docs/images $(PYTEST) tests/e2e/test_ui.py
 
 docs: $(READY)
 	@$(VENV)/bin/sphinx-build -q -n -W --keep-going docs .cache/docs

@@ -142,8 +142,8 @@ class Wait:
         if not status.known and status.state is QueryState.RUNNING:
             self._warn(f"Status {status.status} is unknown; without a finishing time it is taken to run.")
         if status.error and status.state is QueryState.FAILED:
-            # Airflow shows a failed run's errors first, and of an exception no more than its beginning.
-            self.log.error("Roe says of status %s: %s", status.status, status.error)
+            # Airflow's UI shows a failed task's errors first, and of an exception no more than its beginning.
+            self.log.error("Roe says: %s", status.error)
         elif status.error:
             self._warn(f"Roe says of status {status.status}: {status.error}")
 

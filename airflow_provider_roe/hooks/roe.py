@@ -288,9 +288,10 @@ class RoeHook(BaseHook):
         except RoeNotFoundError:
             pass
         except RoeError as e:
+            # Airflow tests a copy of the connection, whose id it makes up: that would only puzzle.
             if isinstance(e, RoeRequestError):
-                e.conn_id = None  # Airflow tests a copy under a name that it makes up
-            return False, str(e)
+                e.conn_id = None
+            return False, str(e).replace(f"Connection {self.roe_conn_id!r}", "The connection")
         where = self._organization_id(self.connection)
         return True, (
             f"{self.connection.base_url} accepts the API key"

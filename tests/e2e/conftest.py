@@ -152,7 +152,7 @@ def add_connection(
         "port": url.port,
         "login": roe.organization_id,
         "password": roe.api_key,
-        "extra": json.dumps(extra or {}),
+        "extra": json.dumps(extra) if extra else None,
     }
     airflow.api("POST", "connections", json=fields | changes)
 

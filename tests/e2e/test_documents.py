@@ -159,6 +159,13 @@ def test_links_between_documents_lead_somewhere(document: Path) -> None:
         assert not anchor or anchor in anchors(file), target
 
 
+def test_every_picture_is_shown() -> None:
+    text = "".join(document.read_text() for document in DOCUMENTS)
+    pictures = [path.name for path in CHECKOUT.glob("docs/images/*")]
+    assert pictures
+    assert [name for name in pictures if f"images/{name})" not in text] == []
+
+
 def anchors(document: Path) -> set[str]:
     headings = re.findall(r"^#+ (.*)$", document.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings}

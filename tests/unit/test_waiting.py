@@ -257,7 +257,7 @@ class TestWhatTheLogSays:
         new_wait().saw(status("FAILURE", QueryState.FAILED, error="Unknown table"))
         assert [(record.levelname, record.message) for record in caplog.records] == [
             ("INFO", f"Query {QUERY} is FAILURE after 0.0 s"),
-            ("ERROR", "Roe says of status FAILURE: Unknown table"),
+            ("ERROR", "Roe says: Unknown table"),
         ]
 
     def test_it_begins_with_what_is_waited_for(self, caplog):

@@ -9,7 +9,7 @@ from airflow_provider_roe.sensors.roe import RoeQueryStatusSensor
 
 SQL = """
 /* simulate {"statuses": [["STARTED", 1]], "ends_as": "FAILURE",
-   "error": "Code: 47. DB::Exception: Unknown identifier 'vendr'. Maybe you meant: ['vendor']"} */
+   "error": "Code: 47. DB::Exception: Unknown identifier 'vendr'."} */
 SELECT vendr, sum(total) FROM invoices GROUP BY vendr
 """
 

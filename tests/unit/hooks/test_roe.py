@@ -905,8 +905,8 @@ class TestTestButton:
                 {"organization_id": OTHER_ORGANIZATION},
                 r"check the connection's Organization ID \(login\).* 403: ",
             ),
-            ({"api_key": "two words"}, r"field password \(API Key\)"),
-            ({"organization_id": "acme"}, r"login \(Organization ID\) must be a UUID"),
+            ({"api_key": "two words"}, r"^The connection, field password \(API Key\)"),
+            ({"organization_id": "acme"}, r"^The connection: login \(Organization ID\) must be a UUID"),
         ],
         ids=["wrong key", "wrong organization", "malformed key", "malformed organization"],
     )
@@ -915,6 +915,7 @@ class TestTestButton:
         works, sentence = outcome()
         assert not works
         assert re.search(words, sentence)
+        assert "roe_default" not in sentence  # which Airflow has made up
 
     def test_a_server_that_is_not_roe(self, serve, connect, outcome):
         page = http_answer(b"<html>Not Found</html>", "Content-Length: 22", code="404 Not Found")
