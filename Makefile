@@ -1,9 +1,6 @@
 # All that these targets install, write and leave behind is inside the checkout: .venv, .cache, .demo and dist.
 
 PYTHON ?= python3
-# The newest Python here that the newest Airflow supports, be it one of pyenv's that is not on the PATH.
-NEWEST_PYTHON ?= $(firstword $(foreach minor,14 13 12,$(shell for python in python3.$(minor) \
-  $(HOME)/.pyenv/versions/3.$(minor).*/bin/python; do $$python -c pass 2>/dev/null && echo $$python; done)) $(PYTHON))
 CONSTRAINTS := constraints/airflow-3.txt
 VENV := .venv
 READY := $(VENV)/.ready
@@ -26,7 +23,7 @@ $(shell mkdir -p .cache/tmp)
 help:
 	@echo 'make demo         run an example DAG on a real Airflow; KEEP=1 leaves its UI up until Ctrl-C'
 	@echo 'make test         all tests, on the newest Airflow'
-	@echo 'make test-lines   unit and integration tests on Airflow 2.11 and on the newest Python'
+	@echo 'make test-lines   unit and integration tests on Airflow 2.11, 3.0 and the newest, also on newer Pythons'
 	@echo 'make screenshots  take docs/images anew, in Airflow'"'"'s UI'
 	@echo 'make docs         the documentation as a site, in .cache/docs'
 	@echo 'make lint         formatting and lint'
@@ -52,19 +49,32 @@ test: $(READY)
 	  $(PYTEST) tests/e2e; e2e=$$?; \
 	  wait $$others; others=$$?; cat .cache/other-tests.log; exit $$((e2e + others))
 
+# Each line of Airflow on the oldest Python and on the newest; what `make test` runs on is not among them.
 # The first also runs the examples on a real Airflow 2.11.
-LINES := 2.11-oldest-python 3-newest-python
-test-lines: $(addprefix test-line-,$(LINES))
+LINES := 2.11-oldest-python 2.11-newest-python 3.0-oldest-python 3.0-newest-python 3-newest-python
+TEST_LINES := $(addprefix test-line-,$(LINES))
+.PHONY: $(TEST_LINES)
+test-lines: $(TEST_LINES)
 test-line-2.11-oldest-python: TESTS := tests/unit tests/integration tests/e2e
 test-line-%: TESTS ?= tests/unit tests/integration
-test-line-%: .cache/lines/%/.ready
+$(TEST_LINES): test-line-%: .cache/lines/%/.ready
 	@printf '\nAirflow %s, %s\n' "$$(.cache/lines/$*/bin/python -c 'import airflow; print(airflow.__version__)')" \
 	  "$$(.cache/lines/$*/bin/python --version)"
 	@.cache/lines/$*/bin/python -m pytest -q $(TESTS)
 
+# The Pythons that a line of Airflow supports, newest first; and the first that is here, be it one of pyenv's that is
+# not on the PATH, or else what there is.
+PYTHONS_2.11 := 3.12
+PYTHONS_3.0 := 3.12
+PYTHONS_3 := 3.14 3.13 3.12
+newest_python = $(firstword $(foreach version,$(PYTHONS_$1),$(shell for python in python$(version) \
+  $(HOME)/.pyenv/versions/$(version).*/bin/python; do $$python -c pass 2>/dev/null && echo $$python; done)) $(PYTHON))
+AIRFLOW_OF_LINE = $(firstword $(subst -, ,$*))
+
 .cache/lines/%/.ready: pyproject.toml constraints/*.txt $(UV)
-	@$(UV) venv -q --clear --python $(if $(findstring newest,$*),$(NEWEST_PYTHON),$(PYTHON)) $(@D)
-	@$(UV) pip install -q --python $(@D) -c constraints/airflow-$(firstword $(subst -, ,$*)).txt -e . --group test
+	@$(UV) venv -q --clear $(@D) \
+	  --python $(if $(findstring newest,$*),$(call newest_python,$(AIRFLOW_OF_LINE)),$(PYTHON))
+	@$(UV) pip install -q --python $(@D) -c constraints/airflow-$(AIRFLOW_OF_LINE).txt -e . --group test
 	@touch $@
 
 # Pictures of what tests see in Airflow's UI.
@@ -142,10 +152,12 @@ $(UV):
 	@touch $@
 
 # For the oldest Python that is supported: what installs there installs on the newer ones.
+# What Airflow 3.0.0 wants of universal-pathlib it does not say.
 constraints: $(UV)
-	@for line in 2.11:test 3:dev; do \
-	  case $$line in 2.11:*) airflow='>=2.11,<3';; *) airflow='>=3';; esac; \
-	  echo "apache-airflow$$airflow" > .cache/line.txt; \
+	@for line in 2.11:test 3.0:test 3:dev; do \
+	  case $$line in 2.11:*) wanted='apache-airflow>=2.11,<3';; \
+	    3.0:*) wanted='apache-airflow==3.0.0 universal-pathlib<0.3';; *) wanted='apache-airflow>=3';; esac; \
+	  printf '%s\n' $$wanted > .cache/line.txt; \
 	  $(UV) pip compile -q --upgrade --no-header --no-annotate --python-version 3.11 -c .cache/line.txt \
 	    pyproject.toml --group $${line#*:} -o constraints/airflow-$${line%:*}.txt || exit 1; done
 

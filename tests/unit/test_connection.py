@@ -3,15 +3,18 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
-from airflow.providers.common.compat.sdk import Connection
+from airflow.providers.common.compat.sdk import BaseHook, Connection
 
 from airflow_provider_roe.connection import RoeConnection
 from airflow_provider_roe.exceptions import RoeInputError
 from airflow_provider_roe.testing import RoeSimulator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ORGANIZATION = "3f0c7a52-8d1e-4b6f-9a27-5c1b0e84d6f3"
 QUERY = "7d9c3b1e-52f4-4a8d-9e60-1b7f2c4d8a35"
@@ -29,6 +32,17 @@ def connection(*, extra: Any = None, **fields: Any) -> Connection:
 
 def read(*, extra: Any = None, **fields: Any) -> RoeConnection:
     return RoeConnection.read(connection(extra=extra, **fields))
+
+
+@pytest.fixture
+def read_stored(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], RoeConnection]:
+    """Return a function that reads a connection which the environment has as a URI or as JSON."""
+
+    def read_stored(form: str) -> RoeConnection:
+        monkeypatch.setenv("AIRFLOW_CONN_ROE_TEST", form)
+        return RoeConnection.read(BaseHook.get_connection("roe_test"))
+
+    return read_stored
 
 
 class TestWhatAConnectionSays:
@@ -100,21 +114,20 @@ class TestWhatAConnectionSays:
         ],
         ids=["alone", "tenant", "https", "http", "extra", "unknown extra"],
     )
-    def test_it_can_be_written_as_a_uri_where_all_values_are_strings(self, form, expected):
-        conn = RoeConnection.read(Connection(conn_id="roe_test", uri=form))
+    def test_it_can_be_written_as_a_uri_where_all_values_are_strings(self, form, expected, read_stored):
         plain = RoeConnection("roe_test", "https://api.roe-ai.com", "a-key", ORGANIZATION)
-        assert conn == dataclasses.replace(plain, **expected)
+        assert read_stored(form) == dataclasses.replace(plain, **expected)
 
-    def test_a_key_is_unquoted_from_a_uri(self):
+    def test_a_key_is_unquoted_from_a_uri(self, read_stored):
         uri = f"roe://{ORGANIZATION}:roe-Sup3rS3cret%2FKey%2Bwith%3Dsigns@"
-        assert RoeConnection.read(Connection(conn_id="roe_test", uri=uri)).api_key == KEY
+        assert read_stored(uri).api_key == KEY
 
     @pytest.mark.parametrize(
         "extra", [{"verify": False, "retry_window": 7}, '{"verify": "false", "retry_window": "7"}']
     )
-    def test_it_can_be_written_as_json(self, extra):
+    def test_it_can_be_written_as_json(self, extra, read_stored):
         form = {"conn_type": "roe", "login": ORGANIZATION, "password": KEY, "extra": extra}
-        conn = RoeConnection.read(Connection.from_json(json.dumps(form), conn_id="roe_test"))
+        conn = read_stored(json.dumps(form))
         assert (conn.organization_id, conn.api_key, conn.verify, conn.retry_window) == (
             ORGANIZATION,
             KEY,
@@ -150,9 +163,9 @@ class TestWhatAConnectionSays:
         assert (conn.request_timeout, conn.retry_window, conn.verify) == (5.0, 90.0, True)
         assert conn.success_statuses == {"DONE", "OK"}
 
-    def test_the_simulator_prints_a_connection(self):
+    def test_the_simulator_prints_a_connection(self, read_stored):
         with RoeSimulator() as roe:
-            conn = RoeConnection.read(Connection(conn_id="roe_test", uri=roe.connection_uri))
+            conn = read_stored(roe.connection_uri)
         assert (conn.base_url, conn.api_key) == (roe.url, roe.api_key)
         assert conn.organization_id == roe.organization_id
 
