@@ -17,6 +17,13 @@ NOT_FOR_PARSING = {
 }
 
 
+def loaded_by(code: str) -> set[str]:
+    """Return the modules that code prints after "loaded", in an interpreter of its own."""
+    command = [sys.executable, "-c", code]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
+    return set(ran.stdout.partition("loaded")[2].split())
+
+
 def test_a_dag_file_costs_no_library_that_only_running_it_needs():
     code = (
         "import sys\n"
@@ -32,9 +39,26 @@ def test_a_dag_file_costs_no_library_that_only_running_it_needs():
         "RoeQueryStatusSensor(task_id='wait', query_id='x')\n"
         "print('loaded', *set(sys.modules) - before)\n"
     )
-    command = [sys.executable, "-c", code]
-    ran = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
-    loaded = ran.stdout.partition("loaded")[2].split()
+    loaded = loaded_by(code)
     assert "airflow_provider_roe.operators.roe" in loaded
     assert not {name.partition(".")[0] for name in loaded} & NOT_FOR_PARSING
     assert not [name for name in loaded if name.endswith((".results", ".clickhouse", ".openlineage"))]
+
+
+def test_starting_airflow_loads_no_more_than_the_provider_s_metadata():
+    code = (
+        "import airflow, sys\n"
+        "print('loaded', *(name for name in sys.modules if name.startswith('airflow_provider_roe')))\n"
+    )
+    assert loaded_by(code) <= {"airflow_provider_roe", "airflow_provider_roe.get_provider_info"}
+
+
+def test_the_provider_s_metadata_needs_the_standard_library_alone():
+    code = (
+        "import sys\n"
+        "before = set(sys.modules)\n"
+        "import airflow_provider_roe.get_provider_info\n"
+        "print('loaded', *set(sys.modules) - before)\n"
+    )
+    others = {name.partition(".")[0] for name in loaded_by(code)} - sys.stdlib_module_names
+    assert others == {"airflow_provider_roe"}
