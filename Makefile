@@ -17,7 +17,7 @@ export TMPDIR := $(CURDIR)/.cache/tmp
 export AIRFLOW_HOME := $(CURDIR)/.cache/airflow
 $(shell mkdir -p .cache/tmp)
 
-.PHONY: help demo test test-lines screenshots docs lint types build check-wheel audit check public-api bench bench-soak bench-peers \
+.PHONY: help demo test test-lines screenshots docs links lint types build check-wheel audit check public-api bench bench-soak bench-peers \
   constraints clean
 
 help:
@@ -26,6 +26,7 @@ help:
 	@echo 'make test-lines   unit and integration tests on Airflow 2.11, 3.0 and the newest, also on newer Pythons'
 	@echo 'make screenshots  take docs/images anew, in Airflow'"'"'s UI'
 	@echo 'make docs         the documentation as a site, in .cache/docs'
+	@echo 'make links        whether links to other sites lead somewhere; asks them'
 	@echo 'make lint         formatting and lint'
 	@echo 'make types        static types'
 	@echo 'make build        wheel and sdist in dist/'
@@ -84,6 +85,9 @@ screenshots: $(READY)
 docs: $(READY)
 	@$(VENV)/bin/sphinx-build -q -n -W --keep-going docs .cache/docs
 	@echo 'Open .cache/docs/index.html'
+
+links: $(READY)
+	@$(VENV)/bin/sphinx-build -q -b linkcheck docs .cache/links
 
 lint: $(READY)
 	@$(VENV)/bin/ruff format --check .

@@ -137,7 +137,7 @@ class TestTestButton:
             (
                 "ui_wrong_organization",
                 {"login": OTHER_ORGANIZATION},
-                "The API key has no access to this organization: check the connection's Organization ID (login)",
+                "The API key has no access to this organization: check the connection's Organization ID",
             ),
             (
                 "ui_no_uuid",
@@ -147,7 +147,7 @@ class TestTestButton:
             (
                 "ui_unreachable",
                 {"port": free_ports(1)[0]},
-                "nothing listens at http://127.0.0.1:{port}: check the connection's Base URL (host) and port.",
+                "nothing listens at http://127.0.0.1:{port}: check the connection's Base URL (host)",
             ),
         ],
         ids=lambda value: value if str(value).startswith("ui_") else "",
@@ -280,7 +280,9 @@ class TestFailedQuery:
         expect(reason).to_be_visible()
         exception = page.get_by_text("Task failed with exception").bounding_box()
         where, log = reason.bounding_box(), line.bounding_box()
-        assert where and log and exception
+        assert where is not None
+        assert log is not None
+        assert exception is not None
         assert where["y"] < exception["y"]
         assert where["x"] + where["width"] <= log["x"] + log["width"]
         return exception["y"] + exception["height"] + 20

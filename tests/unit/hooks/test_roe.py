@@ -899,7 +899,7 @@ class TestTestButton:
         [
             (
                 {"api_key": "not-the-key"},
-                r"^Roe did not accept.* check the connection's API Key \(password\)\..* 401: Invalid API key\.",
+                r"^Roe did not accept.* connection's API Key \(password\)\..* 401: Invalid API key\.",
             ),
             (
                 {"organization_id": OTHER_ORGANIZATION},
