@@ -202,6 +202,8 @@ class _Fields:
                 return value
             case str() if value.strip().lower() in ("true", "false"):
                 return value.strip().lower() == "true"
+            case "y":  # what the Test button of Airflow 2.11 sends for a ticked box
+                return True
         raise self.error(f"extra.{name}", f"it must be true or false, not {api.clip(repr(value), 100)}")
 
     def verify(self) -> bool | str:

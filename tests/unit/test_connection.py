@@ -210,7 +210,7 @@ class TestBaseUrl:
     def test_it_is_made_of_host_and_port(self, host, port, base_url):
         assert read(host=host, port=port).base_url == base_url
 
-    @pytest.mark.parametrize("allowed", [True, "true", "True "])
+    @pytest.mark.parametrize("allowed", [True, "true", "True ", "y"])
     def test_plain_http_to_another_host_can_be_allowed(self, allowed):
         assert (
             read(host="http://roe.internal", extra={"allow_http": allowed}).base_url == "http://roe.internal"
