@@ -66,5 +66,6 @@ class LocalAirflow2(LocalAirflow):
     def log(self, dag_id: str, run_id: str, task_id: str, try_number: int = 1, map_index: int = -1) -> str:
         """Return the log of one try of a task as text."""
         path = f"{run_path(dag_id, run_id)}/taskInstances/{task_id}/logs/{try_number}"
-        answer = self.api("GET", path, params={"map_index": map_index, "full_content": True})
+        params = {"map_index": map_index, "full_content": True}
+        answer = self.api("GET", path, params=params, headers={"Accept": "application/json"})
         return str(answer["content"])
