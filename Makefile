@@ -17,13 +17,14 @@ export TMPDIR := $(CURDIR)/.cache/tmp
 export AIRFLOW_HOME := $(CURDIR)/.cache/airflow
 $(shell mkdir -p .cache/tmp)
 
-.PHONY: help demo test test-lines screenshots docs links lint types build check-wheel audit check public-api bench bench-soak bench-peers \
-  constraints clean
+.PHONY: help demo test test-all test-others test-lines screenshots docs links lint types build check-wheel audit check \
+  public-api bench bench-soak bench-peers constraints clean
 
 help:
 	@echo 'make demo         run an example DAG on a real Airflow; KEEP=1 leaves its UI up until Ctrl-C'
 	@echo 'make test         all tests, on the newest Airflow'
 	@echo 'make test-lines   unit and integration tests on Airflow 2.11, 3.0 and the newest, also on newer Pythons'
+	@echo 'make test-all     both, side by side'
 	@echo 'make screenshots  take docs/images anew, in Airflow'"'"'s UI'
 	@echo 'make docs         the documentation as a site, in .cache/docs'
 	@echo 'make links        whether links to other sites lead somewhere; asks them'
@@ -43,15 +44,20 @@ help:
 demo: $(READY)
 	@$(VENV)/bin/python -m dev.demo
 
-# The tests in tests/e2e mostly wait for the Airflow that they share, so the others run beside them and are shown after.
+# The tests in tests/e2e mostly wait for the Airflow that they share, so the others run beside them and are shown after:
+# for test-all also those on other lines of Airflow, two at a time. $(MAKE) would start them in a dry run, too.
 PYTEST := $(VENV)/bin/python -m pytest
-test: $(READY)
-	@$(PYTEST) --ignore=tests/e2e > .cache/other-tests.log 2>&1 & others=$$!; trap 'kill $$others' INT TERM; \
+test: BESIDE := test-others
+test-all: BESIDE := test-others test-lines
+test test-all: $(READY)
+	@make -k -j2 -Otarget $(BESIDE) > .cache/beside.log 2>&1 & beside=$$!; trap 'kill $$beside' INT TERM; \
 	  $(PYTEST) tests/e2e; e2e=$$?; \
-	  wait $$others; others=$$?; cat .cache/other-tests.log; exit $$((e2e + others))
+	  wait $$beside; beside=$$?; cat .cache/beside.log; exit $$((e2e + beside))
+test-others: $(READY)
+	@$(PYTEST) --ignore=tests/e2e
 
 # Each line of Airflow on the oldest Python and on the newest; what `make test` runs on is not among them.
-# The first also runs the examples on a real Airflow 2.11.
+# The first also runs the examples on a real Airflow 2.11, and shows its connection form to a browser.
 LINES := 2.11-oldest-python 2.11-newest-python 3.0-oldest-python 3.0-newest-python 3-newest-python
 TEST_LINES := $(addprefix test-line-,$(LINES))
 .PHONY: $(TEST_LINES)
@@ -61,7 +67,7 @@ test-line-%: TESTS ?= tests/unit tests/integration
 $(TEST_LINES): test-line-%: .cache/lines/%/.ready
 	@printf '\nAirflow %s, %s\n' "$$(.cache/lines/$*/bin/python -c 'import airflow; print(airflow.__version__)')" \
 	  "$$(.cache/lines/$*/bin/python --version)"
-	@.cache/lines/$*/bin/python -m pytest -q $(TESTS)
+	@nice .cache/lines/$*/bin/python -m pytest -q $(TESTS)
 
 # The Pythons that a line of Airflow supports, newest first; and the first that is here, be it one of pyenv's that is
 # not on the PATH, or else what there is.
@@ -119,7 +125,7 @@ audit: $(READY)
 public-api: $(READY)
 	@$(VENV)/bin/python -m dev.public_api $(if $(RELEASE),release)
 
-check: lint types docs test test-lines check-wheel
+check: lint types docs test-all check-wheel
 
 # What they measure takes the place of what is in benchmarks/results and docs/performance. A quiet machine is needed.
 bench: $(BENCH)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from functools import partial
 from typing import TYPE_CHECKING
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
 pytest_plugins = ["airflow_provider_roe.testing.fixtures"]
+
+# Ended by make, a run leaves no more behind than after Ctrl-C.
+signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 # Airflow reads these when it is first imported, which is when tests are collected.
 _home = tempfile.TemporaryDirectory(prefix="airflow-home-")

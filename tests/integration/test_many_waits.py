@@ -104,7 +104,10 @@ async def throttled(roe: RoeSimulator, conn_ids: list[str]) -> tuple[int, int]:
     waits = [
         asyncio.create_task(only_event(new_trigger(query_id, roe_conn_id=conn_id))) for conn_id in conn_ids
     ]
-    await asyncio.sleep(1.5)  # each has its session and has polled
+    async with asyncio.timeout(60):  # until each has its session and has polled
+        while len(roe.requests_of("status", query_id)) < len(conn_ids):
+            await asyncio.sleep(0.1)
+    await asyncio.sleep(1)
     back = datetime.fromtimestamp(math.ceil(time.time()) + 1, UTC)  # the header has whole seconds
     began = datetime.now(UTC)
     roe.add_fault(
