@@ -17,14 +17,13 @@ export TMPDIR := $(CURDIR)/.cache/tmp
 export AIRFLOW_HOME := $(CURDIR)/.cache/airflow
 $(shell mkdir -p .cache/tmp)
 
-.PHONY: help demo test test-all test-others test-lines screenshots docs links lint types build check-wheel audit check \
+.PHONY: help demo test test-lines screenshots docs links lint types build check-wheel audit check \
   public-api bench bench-soak bench-peers constraints clean
 
 help:
 	@echo 'make demo         run an example DAG on a real Airflow; KEEP=1 leaves its UI up until Ctrl-C'
 	@echo 'make test         all tests, on the newest Airflow'
 	@echo 'make test-lines   unit and integration tests on Airflow 2.11, 3.0 and the newest, also on newer Pythons'
-	@echo 'make test-all     both, side by side'
 	@echo 'make screenshots  take docs/images anew, in Airflow'"'"'s UI'
 	@echo 'make docs         the documentation as a site, in .cache/docs'
 	@echo 'make links        whether links to other sites lead somewhere; asks them'
@@ -44,17 +43,12 @@ help:
 demo: $(READY)
 	@$(VENV)/bin/python -m dev.demo
 
-# The tests in tests/e2e mostly wait for the Airflow that they share, so the others run beside them and are shown after:
-# for test-all also those on other lines of Airflow, two at a time. $(MAKE) would start them in a dry run, too.
+# The tests in tests/e2e mostly wait for the Airflow that they share, so the others run beside them and are shown after.
 PYTEST := $(VENV)/bin/python -m pytest
-test: BESIDE := test-others
-test-all: BESIDE := test-others test-lines
-test test-all: $(READY)
-	@make -k -j2 -Otarget $(BESIDE) > .cache/beside.log 2>&1 & beside=$$!; trap 'kill $$beside' INT TERM; \
+test: $(READY)
+	@$(PYTEST) --ignore=tests/e2e > .cache/other-tests.log 2>&1 & others=$$!; trap 'kill $$others' INT TERM; \
 	  $(PYTEST) tests/e2e; e2e=$$?; \
-	  wait $$beside; beside=$$?; cat .cache/beside.log; exit $$((e2e + beside))
-test-others: $(READY)
-	@$(PYTEST) --ignore=tests/e2e
+	  wait $$others; others=$$?; cat .cache/other-tests.log; exit $$((e2e + others))
 
 # Each line of Airflow on the oldest Python and on the newest; what `make test` runs on is not among them.
 # The first also runs the examples on a real Airflow 2.11, and shows its connection form to a browser.
@@ -125,7 +119,7 @@ audit: $(READY)
 public-api: $(READY)
 	@$(VENV)/bin/python -m dev.public_api $(if $(RELEASE),release)
 
-check: lint types docs test-all check-wheel
+check: lint types docs test test-lines check-wheel
 
 # What they measure takes the place of what is in benchmarks/results and docs/performance. A quiet machine is needed.
 bench: $(BENCH)
