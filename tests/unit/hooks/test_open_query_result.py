@@ -39,7 +39,8 @@ class TestOpenQueryResult:
         assert rows(query_id) == [[{"n": 1}, {"n": 2}]]
         assert [list(row) for row in RoeHook().get_query_result(query_id).results[0].rows] == [["1"], ["2"]]
 
-    def test_it_has_no_bound(self, roe, query_id):
+    def test_it_has_no_bound(self, roe, connect, query_id):
+        connect(roe, request_timeout=60)
         roe.add_fault(Fault(call="result", oversize=MAX_RESULT_BODY + 10**6, gzip=True))
         with pytest.raises(RoeUnavailableError, match="not within 67,108,864 bytes"):
             RoeHook().get_query_result(query_id)

@@ -659,14 +659,14 @@ class TestSubmittingOnce:
                     seen.append(data)
 
         url = serve(treat).replace("http:", "https:")
-        connect(url, organization_id=ORGANIZATION, request_timeout=0.3, retry_window=0.5)
+        connect(url, organization_id=ORGANIZATION, request_timeout=0.3, retry_window=1)
         with pytest.raises(RoeUnavailableError):
             RoeHook().submit_query("SELECT 1")
         assert len(b"".join(seen)) < 100  # an alert, at most
 
     @pytest.mark.usefixtures("impatient")
     def test_it_is_sent_again_where_the_certificate_was_not_trusted(self, tls_roe, connect):
-        connect(tls_roe, retry_window=0.2)
+        connect(tls_roe, retry_window=1)
         with pytest.raises(RoeUnavailableError, match="not trusted") as e:
             RoeHook().submit_query("SELECT 1")
         assert e.value.attempts > 1
@@ -684,7 +684,7 @@ class TestSubmittingOnce:
     )
     def test_it_is_sent_again_where_no_server_was_reached(self, request, connect, where, words):
         url = where if "://" in where else request.getfixturevalue(where)
-        connect(url, organization_id=ORGANIZATION, request_timeout=0.3, retry_window=0.5)
+        connect(url, organization_id=ORGANIZATION, request_timeout=0.3, retry_window=1)
         with pytest.raises(RoeUnavailableError, match=words) as e:
             RoeHook().submit_query("SELECT 1")
         assert e.value.attempts > 1
