@@ -415,7 +415,7 @@ class TestTrouble:
         began = time.monotonic()
         with pytest.raises(RoeUnavailableError, match=words) as e:
             ask(RoeHook(), roe.submit("SELECT 1"))
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 4
         assert "Connection: roe_default." in str(e.value)
         # aiohttp repeats a GET once by itself when the connection breaks before the answer.
         assert {request.headers["X-Request-ID"] for request in roe.requests} == {e.value.request_id}
@@ -458,7 +458,7 @@ class TestTrouble:
 
     @pytest.mark.parametrize("as_date", [False, True], ids=["seconds", "date"])
     def test_a_retry_after_beyond_the_window_is_capped_by_it(self, roe, connect, ask, as_date):
-        connect(roe, retry_window=0.5)
+        connect(roe, retry_window=1)
         retry_after = datetime.now(UTC) + timedelta(hours=1) if as_date else 3600
         roe.add_fault(Fault(status_code=429, retry_after=retry_after))
         began = time.monotonic()

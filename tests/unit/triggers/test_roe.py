@@ -193,7 +193,7 @@ class TestWaiting:
         assert len(roe.requests) == 1
 
     async def test_a_transient_error_within_the_window_is_waited_out(self, roe, connect, new_trigger):
-        connect(roe, retry_window=0.1)
+        connect(roe, retry_window=1)
         roe.add_fault(Fault(status_code=503, times=1))
         assert (await event_of(new_trigger()))["kind"] == "success"
 
