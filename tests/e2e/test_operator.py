@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -43,12 +44,11 @@ class Run:
     def __init__(self, airflow: LocalAirflow, roe: RoeSimulator) -> None:
         self.airflow, self.roe = airflow, roe
         self.sql = {name: f"SELECT '{name}' AS task" for name in (*KILLED, CLEARED)}
-        long = '/* simulate {"statuses": [["STARTED", 45]]} */'
+        long = '/* simulate {"statuses": [["STARTED", 60]]} */'
         airflow.wait_for_dag("operators")
         self.run_id = airflow.trigger("operators", {name: f"{long} {sql}" for name, sql in self.sql.items()})
-        for name in KILLED:
-            until(lambda name=name: self.is_waited_for(name))
-            kill_worker(airflow, self.task(name))
+        with ThreadPoolExecutor(len(KILLED)) as threads:
+            list(threads.map(self.kill, KILLED))
         until(lambda: self.task(CLEARED)["state"] == "deferred")
         self.query_id_while_deferred = airflow.xcom("operators", self.run_id, CLEARED, key="query_id")
         airflow.api(
@@ -57,6 +57,10 @@ class Run:
             json={"dry_run": False, "only_failed": False, "dag_run_id": self.run_id, "task_ids": [CLEARED]},
         )
         airflow.wait_for_run("operators", self.run_id)
+
+    def kill(self, name: str) -> None:
+        until(lambda: self.is_waited_for(name))
+        kill_worker(self.airflow, self.task(name))
 
     def query_ids(self, name: str) -> list[str]:
         """Return the queries that a task has submitted."""

@@ -10,7 +10,7 @@ from airflow_provider_roe.operators.roe import RoeQueryOperator
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "blocking": {},
-    "deferrable": {"deferrable": True, "defer_after": 30},
+    "deferrable": {"deferrable": True, "defer_after": 50},
     "cleared_while_deferred": {"deferrable": True, "defer_after": 0},
     "not_durable": {"durable": False},
 }
