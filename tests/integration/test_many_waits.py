@@ -105,7 +105,7 @@ async def throttled(roe: RoeSimulator, conn_ids: list[str]) -> tuple[int, int]:
         asyncio.create_task(only_event(new_trigger(query_id, roe_conn_id=conn_id))) for conn_id in conn_ids
     ]
     async with asyncio.timeout(60):  # until each has its session and has polled
-        while len(roe.requests_of("status", query_id)) < len(conn_ids):  # noqa: ASYNC110 - they come in another thread
+        while len(roe.requests_of("status", query_id)) < len(conn_ids):  # noqa: ASYNC110 - another thread's
             await asyncio.sleep(0.1)
     await asyncio.sleep(1)
     back = datetime.fromtimestamp(math.ceil(time.time()) + 1, UTC)  # the header has whole seconds
