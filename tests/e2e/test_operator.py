@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 
 from airflow_provider_roe.testing import QueryPlan
 from tests.e2e.running import until
 
 if TYPE_CHECKING:
-    from psutil import Process
-
     from airflow_provider_roe.testing import RoeSimulator
     from dev.local_airflow import LocalAirflow
 
@@ -20,22 +21,20 @@ KILLED = ("blocking", "deferrable", "not_durable")
 CLEARED = "cleared_while_deferred"
 
 
-def processes_of(airflow: LocalAirflow, task: dict[str, Any]) -> list[Process]:
-    """Return the process that runs a task, once it is there."""
-    # The worker that supervises it and the process itself, which the worker forked, have the same name.
-    named = [
-        process
-        for process in airflow.component("scheduler").processes()
-        if " ".join(process.cmdline()).endswith(task["id"])
+def pids_of(task: dict[str, Any]) -> list[int]:
+    """Return the process that runs a task, once it is there. Its worker says LocalExecutor before the id."""
+    title = f"airflow worker -- {task['id']}"
+    return [
+        process.pid
+        for process in psutil.process_iter(["cmdline"])
+        if " ".join(process.info["cmdline"] or ()).strip() == title
     ]
-    pids = {process.pid for process in named}
-    return [process for process in named if process.ppid() in pids]
 
 
-def kill_worker(airflow: LocalAirflow, task: dict[str, Any]) -> None:
+def kill_worker(task: dict[str, Any]) -> None:
     """Kill the process that runs a task, as the kernel does when memory runs out."""
-    until(lambda: len(processes_of(airflow, task)) == 1, timeout=20)
-    processes_of(airflow, task)[0].kill()
+    until(lambda: len(pids_of(task)) == 1, timeout=60)
+    os.kill(pids_of(task)[0], signal.SIGKILL)
 
 
 class Run:
@@ -60,7 +59,7 @@ class Run:
 
     def kill(self, name: str) -> None:
         until(lambda: self.is_waited_for(name))
-        kill_worker(self.airflow, self.task(name))
+        kill_worker(self.task(name))
 
     def query_ids(self, name: str) -> list[str]:
         """Return the queries that a task has submitted."""
