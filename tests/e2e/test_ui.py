@@ -207,9 +207,7 @@ def log_lines(page: Page) -> list[str]:
 
 
 class TestRun:
-    def test_the_log_of_a_wait_reads_as_a_story(
-        self, wait: Page, roe: RoeSimulator, screenshot: Callable[..., None]
-    ) -> None:
+    def test_the_log_of_a_wait_reads_as_a_story(self, wait: Page, screenshot: Callable[..., None]) -> None:
         told = [line for line in log_lines(wait) if "rigger" not in line]  # which is Airflow's own
         chapters = [
             r"INFO - Waiting for query \S+ on connection roe_default, for at most 10 minutes",
@@ -276,10 +274,11 @@ class TestFailedQuery:
 
     def height_in_which_it_is_seen(self, page: Page) -> float:
         """Check what is seen; return how high a window is that ends before the traceback."""
-        reason, line = page.get_by_text(f"Roe says: {REASON}"), page.get_by_test_id("virtualized-list")
+        reason = page.get_by_text(f"Roe says: {REASON}")
         expect(reason).to_be_visible()
+        where = reason.bounding_box()
+        log = page.get_by_test_id("virtualized-list").bounding_box()
         exception = page.get_by_text("Task failed with exception").bounding_box()
-        where, log = reason.bounding_box(), line.bounding_box()
         assert where is not None
         assert log is not None
         assert exception is not None
