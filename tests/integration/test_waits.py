@@ -46,7 +46,9 @@ CELLS = [
 )
 def test_a_wait_ends_the_same_in_every_mode(roe, connect, plan, flags):
     connect(roe, retry_window=0.05)
-    endless = plan in ("never", "malformed", "of another query")
+    # The others with answers that are none end before their timeout, however busy the machine.
+    no_answers = plan in ("malformed", "of another query")
+    endless = plan == "never" or (no_answers and "silent_fail" in flags)
 
     def wait_in(mode: str) -> tuple[str, str]:
         query_id = roe.submit("SELECT 1", PLANS[plan])
