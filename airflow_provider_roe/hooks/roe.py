@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import requests
 
     from airflow_provider_roe.api import QueryResult, QueryStatus, Request, Response, SubmittedQuery
-    from airflow_provider_roe.results import SpooledResult
+    from airflow_provider_roe.results.spool import SpooledResult
 
 T = TypeVar("T")
 
@@ -160,13 +160,13 @@ class RoeHook(BaseHook):
         :raises RoeRequestError: Roe refused the request, or could not be asked.
         :raises RoeError: The answer holds fewer rows than it says that there are.
         """
-        from airflow_provider_roe import results
+        from airflow_provider_roe.results import spool
 
         with TemporaryFile(prefix="roe-") as file:
             yield self._call(
                 _Call(
                     lambda organization_id: api.result_request(query_id, organization_id),
-                    lambda _, request, response: results.read(request, response, file),
+                    lambda _, request, response: spool.read(request, response, file),
                     lambda session, connection, request: transport.download(
                         session, connection, request, file
                     ),
@@ -229,10 +229,10 @@ class RoeHook(BaseHook):
         :param timeout: Seconds after which to give up. Default: 7 days.
         :param poll_interval: Seconds between two polls; the first come after 1, 2, 4, … s.
         """
-        from airflow_provider_roe import results
+        from airflow_provider_roe.results.rows import rows, the_one
 
         with self._result_of(sql, worksheet_id, use_admin, timeout, poll_interval) as result:
-            return results.the_one(results.rows(result, form="value"))
+            return the_one(rows(result, form="value"))
 
     def get_df(
         self,
@@ -250,11 +250,11 @@ class RoeHook(BaseHook):
         :param df_type: ``pandas`` or ``polars``: whichever it is has to be installed, as an extra of ours.
         :raises RoeInputError: No statement returns columns, or a package is missing.
         """
-        from airflow_provider_roe import results
+        from airflow_provider_roe.results import frames
 
-        to_frame = results.frame_maker(df_type)
+        to_frame = frames.frame_maker(df_type)
         with self._result_of(sql, worksheet_id, use_admin, timeout, poll_interval) as result:
-            tables = results.tables(result)
+            tables = frames.tables(result)
         if not tables:
             raise RoeInputError("None of the query's statements returns columns to make a data frame of.")
         return to_frame(tables[-1])

@@ -132,9 +132,9 @@ class RoeQueryOperator(ResumableJobMixin, WaitingTask):
     def execute(self, context: Context) -> Any:
         """Submit the query, or attach to the one that an earlier try has submitted, and wait for its end."""
         if self.output_path is not None:
-            from airflow_provider_roe import results
+            from airflow_provider_roe.results.files import check_output
 
-            results.check_output(self.output_path)
+            check_output(self.output_path)
         return self.execute_resumable(context)
 
     # What ResumableJobMixin asks for
@@ -212,13 +212,13 @@ class RoeQueryOperator(ResumableJobMixin, WaitingTask):
     def _finish(self, query: dict[str, Any], context: Context) -> Any:
         value: Any = query
         if self.output_path is not None or self.result == "rows":
-            from airflow_provider_roe import results
+            from airflow_provider_roe.results import files, rows
 
             with self.hook.open_query_result(query["query_id"]) as result:
                 if self.output_path is not None:
-                    value = results.write(result, results.check_output(self.output_path))
+                    value = files.write(result, files.check_output(self.output_path))
                 else:
-                    value = results.the_one(results.rows(result, self.max_rows))
+                    value = rows.the_one(rows.rows(result, self.max_rows))
         self._forget(context)
         return value
 

@@ -11,7 +11,7 @@ from airflow_provider_roe.api import QueryResult, QueryState, QueryStatus, State
 from airflow_provider_roe.exceptions import RoeError, RoeRequestError, RoeUnavailableError
 from airflow_provider_roe.hooks.roe import RoeHook
 from airflow_provider_roe.operators.roe import RoeQueryOperator
-from airflow_provider_roe.results import SpooledResult
+from airflow_provider_roe.results.spool import SpooledResult
 from airflow_provider_roe.sensors.roe import RoeQueryStatusSensor
 from airflow_provider_roe.testing import Fault, QueryPlan, RecordedRequest, RoeSimulator
 from airflow_provider_roe.triggers.roe import RoeQueryStatusTrigger

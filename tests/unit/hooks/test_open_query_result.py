@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_roe import results
 from airflow_provider_roe.api import MAX_RESULT_BODY
 from airflow_provider_roe.exceptions import RoeNotFoundError, RoeUnavailableError
 from airflow_provider_roe.hooks import roe as hook_module
 from airflow_provider_roe.hooks.roe import RoeHook
+from airflow_provider_roe.results import rows as values
 from airflow_provider_roe.testing import Fault, RoeSimulator
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def query_id(roe: RoeSimulator, connect: Callable[..., None]) -> str:
 
 def rows(query_id: str) -> Any:
     with RoeHook().open_query_result(query_id) as result:
-        return results.rows(result, 1_000_000)
+        return values.rows(result, 1_000_000)
 
 
 class TestOpenQueryResult:

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_roe.clickhouse import column_type
+from airflow_provider_roe.results.clickhouse import column_type
 
 BERLIN, UTC = ZoneInfo("Europe/Berlin"), ZoneInfo("UTC")
 
@@ -299,7 +299,7 @@ class TestArrow:
     def test_pyarrow_is_not_needed_for_values(self):
         code = (
             "import sys; sys.modules['pyarrow'] = None\n"
-            "from airflow_provider_roe.clickhouse import column_type\n"
+            "from airflow_provider_roe.results.clickhouse import column_type\n"
             "assert column_type('Array(Decimal(9, 2))').plain('[1.5]') == ['1.5']"
         )
         subprocess.run([sys.executable, "-c", code], check=True)

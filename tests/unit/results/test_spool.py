@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_roe import api
+from airflow_provider_roe.api import Response
+from airflow_provider_roe.exceptions import RoeError, RoeUnavailableError
+from airflow_provider_roe.results import spool
+from airflow_provider_roe.results.rows import rows
+from tests.unit.results.answers import INSERT, INVOICES, NUMBERS, QUERY, REQUEST, body, read, statement
+
+
+class TestReading:
+    def test_all_but_the_rows_is_read_as_of_a_short_answer(self):
+        answer = body(INVOICES, INSERT, NUMBERS)
+        whole = api.read_result(REQUEST, Response(200, {}, json.dumps(answer).encode(), "x"))
+        read_ = read(answer).result
+        assert (read_.query_id, read_.status, read_.error) == (whole.query_id, whole.status, whole.error)
+        for statement_, of_whole in zip(read_.results, whole.results, strict=True):
+            assert statement_.rows == ()
+            assert (statement_.column_names, statement_.row_count) == (
+                of_whole.column_names,
+                of_whole.row_count,
+            )
+
+    def test_statements_that_return_columns_are_told_apart_from_those_that_do_not(self):
+        statements = read(body(INVOICES, INSERT, NUMBERS)).statements
+        assert [(s.number, s.row_count, s.columns[0].name) for s in statements] == [
+            (1, 2, "id"),
+            (3, 3, "n"),
+        ]
+
+    @pytest.mark.parametrize(("bound", "batches"), [(1, 10), (200_000, 3), (spool.BATCH, 1)])
+    def test_rows_come_in_batches_of_a_size(self, monkeypatch, bound, batches):
+        monkeypatch.setattr(spool, "BATCH", bound)
+        many = statement(n=("UInt32", [str(n) for n in range(50_000)]))
+        seen = [
+            (s.number, [list(part) for part in parts]) for s, parts in read(body(many, NUMBERS)).batches()
+        ]
+        assert [[row for part in parts for row in part] for _, parts in seen] == [
+            many["result_rows"],
+            NUMBERS["result_rows"],
+        ]
+        assert len(seen[0][1]) == pytest.approx(batches, abs=1)
+
+    @given(st.permutations(list(INVOICES)), st.permutations(list(body())))
+    def test_the_order_of_fields_does_not_matter(self, names, top):
+        shuffled = {name: body({name: INVOICES[name] for name in names}, NUMBERS)[name] for name in top}
+        assert rows(read(shuffled), 10) == rows(read(body(INVOICES, NUMBERS)), 10)
+
+    def test_a_failed_query_has_no_statements(self):
+        failed = read(body(status="FAILURE", error="Unknown table"))
+        assert (failed.statements, failed.result.error) == ((), "Unknown table")
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            {"column_names": "n"},
+            {"column_names": ["n", "m"]},
+            {"column_types": []},
+            {"column_names": [], "column_types": []},
+            {"result_rows": None},
+            {"result_rows": {"item": ["1"]}},
+            {"result_rows": "ab"},
+            {"result_rows": ["a"]},
+            {"result_rows": [None]},
+            {"result_rows": [[]]},
+            {"result_rows": [["1"], ["1", "2"]]},
+            {"result_rows": [[1]]},
+            {"result_rows": [[["1"]]]},
+            {"result_rows": [["1", ["2"]]], "row_count": 1},
+            {"result_rows": [[]], "column_names": [], "column_types": []},
+            {"result_rows": [[{"item": "1"}]]},
+            {"row_count": "3"},
+        ],
+        ids=repr,
+    )
+    def test_a_statement_of_the_wrong_shape_is_no_answer(self, wrong):
+        with pytest.raises(
+            RoeUnavailableError, match=r"a body that is not the result of this query.*not Roe's"
+        ):
+            read(body(INVOICES, NUMBERS | wrong))
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            {"worksheet_query_id": REQUEST.path},
+            {"results": {"item": NUMBERS}},
+            {"results": [7]},
+            {"status": 7},
+        ],
+        ids=repr,
+    )
+    def test_a_result_of_the_wrong_shape_is_no_answer(self, wrong):
+        with pytest.raises(RoeUnavailableError, match="not the result of this query"):
+            read(body(NUMBERS) | wrong)
+
+    def test_rows_that_come_twice_are_no_answer(self):
+        twice = json.dumps(body(NUMBERS)).replace('"result_rows"', '"result_rows": [["9"]], "result_rows"')
+        with pytest.raises(RoeUnavailableError, match="not the result of this query"):
+            read(twice.encode())
+
+    @pytest.mark.parametrize("cut", [0, 1, 50, -20, -1])
+    def test_a_body_that_is_cut_is_no_answer(self, cut):
+        with pytest.raises(RoeUnavailableError, match="a body that is not JSON; it starts with"):
+            read(json.dumps(body(INVOICES)).encode()[:cut])
+
+    @pytest.mark.parametrize(
+        "raw", [b"<html>", b"[" * 99_999, b"[" * 99_999 + b"]" * 99_999, b'"\xff"', b"{} {}"]
+    )
+    def test_what_is_not_json_is_no_answer(self, raw):
+        with pytest.raises(RoeUnavailableError, match="a body that is not JSON") as e:
+            read(raw)
+        assert e.value.request_id == "the-request-id"
+
+    def test_a_refusal_is_read_as_ever(self):
+        with pytest.raises(RoeUnavailableError, match="answered with 503: busy"):
+            read({"detail": "busy"}, 503)
+
+    def test_an_answer_that_holds_fewer_rows_than_it_counts_is_an_error(self):
+        with pytest.raises(RoeError, match=rf"holds 3 of the 10,000 rows of statement 2 of query {QUERY}"):
+            read(body(INVOICES, NUMBERS | {"row_count": 10_000}))
+
+    @given(
+        st.recursive(
+            st.none() | st.integers() | st.text(max_size=3),
+            lambda inner: (
+                st.lists(inner, max_size=3)
+                | st.dictionaries(st.sampled_from([*INVOICES, *body(), "item"]), inner, max_size=4)
+            ),
+        ),
+        st.sampled_from(["results", "result_rows"]),
+    )
+    def test_any_other_shape_is_an_error_of_ours_or_as_the_short_reader_reads_it(self, value, place):
+        answer = (
+            body(NUMBERS, value) if place == "results" else body(NUMBERS | {place: value, "row_count": 0})
+        )
+        try:
+            expected = api.read_result(REQUEST, Response(200, {}, json.dumps(answer).encode(), "x"))
+        except RoeUnavailableError:
+            with pytest.raises(RoeUnavailableError):
+                read(answer)
+        else:
+            held = [
+                [list(row) for batch in batches for row in batch] for _, batches in read(answer).batches()
+            ]
+            assert held == [[list(row) for row in s.rows] for s in expected.results if s.column_names]
