@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import posixpath
 import re
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -19,7 +22,7 @@ from airflow_provider_roe.exceptions import RoeInputError
 from airflow_provider_roe.results.columns import dicts, record_batches, schema, values
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from typing import BinaryIO
 
     from airflow_provider_roe.results.spool import Batch, SpooledResult, Statement
@@ -31,17 +34,36 @@ PAGE = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
+class Format:
+    """
+    A form that rows have in a file.
+
+    :param name: What people call it.
+    :param extensions: What names of such files end in, with the dot and in small letters.
+    :param write: Writes a statement's rows, which come some at a time, to an open file.
+    :param module: The module without which it cannot be written, or None.
+    :param extra: This package's extra that installs the module, or None.
+    """
+
+    name: str
+    extensions: tuple[str, ...]
+    write: Callable[[Statement, Iterator[Batch], BinaryIO], None]
+    module: str | None = None
+    extra: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Output:
     """
-    Where rows are written.
+    Where rows are written, and in which form.
 
     :param url: The file for the only statement; among several, each has its number, from 1, put before the
         extension: ``report-1.csv``, ``report-2.csv``.
-    :param format: ``csv``, ``jsonl`` or ``parquet``.
+    :param format: The form that the extension says.
     """
 
     url: str
-    format: str
+    format: Format
 
     def urls(self, count: int) -> list[str]:
         """Return the files for so many statements."""
@@ -49,59 +71,59 @@ class Output:
         return [self.url] if count == 1 else [f"{root}-{number}{extension}" for number in range(1, count + 1)]
 
 
-def check_output(output_path: str, output_format: str | None = None) -> Output:
+def check_output(output_path: str | None) -> Output:
     """
     Check where rows shall be written, before a query is submitted.
 
+    The storage is asked once whether a folder is there. Where the connection may write and not look, that is
+    left open.
+
     :param output_path: URL of the file, as Airflow's ``ObjectStoragePath`` takes it:
-        ``s3://connection@bucket/key.parquet``, ``file:///data/rows.csv``, or an absolute local path.
-    :param output_format: ``csv``, ``jsonl`` (JSON Lines) or ``parquet``. Default: what the extension
-        says: ``.csv``, ``.jsonl``, ``.ndjson`` or ``.parquet``.
-    :raises RoeInputError: The path or the format cannot be used, or what they need is not installed.
+        ``s3://connection@bucket/key.parquet``, ``file:///data/rows.csv``, or an absolute local path. Its
+        extension says the format: ``.csv``, ``.jsonl`` or ``.ndjson`` (JSON Lines), or ``.parquet``.
+    :raises RoeInputError: The path cannot be used, or what the format needs is not installed.
     """
-    url = str(output_path)
-    if re.search(r"[*?[]", url):
+    url = "" if output_path is None else str(output_path)
+    if not url.strip():
         raise RoeInputError(
-            "output_path must not contain *, ? or [, which file systems take for patterns:"
-            f" {api.clip(url, 100)}."
+            "output_path rendered to nothing: it must be a URL or the absolute path of a file, for example"
+            " s3://aws_default@bucket/report.csv."
         )
-    if output_format is None:
-        output_format = _EXTENSIONS.get(posixpath.splitext(url)[1].lower())
-    if output_format not in _WRITERS:
+    # S3 and Azure take what follows a "?" for the version of an object; URLs lose tabs and line ends.
+    if re.search(r"[?\x00-\x1f\x7f]", url):
         raise RoeInputError(
-            f"output_path must end in {', '.join(_EXTENSIONS)}, or output_format be one of"
-            f" {', '.join(_WRITERS)}, not {api.clip(repr(output_format or url), 100)}."
+            "output_path must not contain ?, which some storages take for the end of a name, nor tabs, line"
+            f" ends and the like: {api.clip(repr(url), 100)}."
         )
-    if output_format == "parquet":
+    extension = posixpath.splitext(url)[1].lower()
+    chosen = next((known for known in FORMATS if extension in known.extensions), None)
+    if chosen is None:
+        raise RoeInputError(
+            f"output_path must end in {_extensions(FORMATS)}, not {api.clip(repr(url), 100)}."
+        )
+    if chosen.module:
         try:
-            import pyarrow.parquet  # noqa: F401
+            import_module(chosen.module)
         except ImportError:
+            others = [known for known in FORMATS if not known.module]
             raise RoeInputError(
-                "Parquet needs pyarrow: install airflow-provider-roe[parquet], or choose csv or jsonl."
+                f"{chosen.name} needs {chosen.module}: install airflow-provider-roe[{chosen.extra}], or let"
+                f" output_path end in {_extensions(others)}."
             ) from None
-    try:
-        path = ObjectStoragePath(url)
-        path.fs  # noqa: B018 - looks up the file system and its connection
-    except Exception as e:  # each file system has its own
-        raise RoeInputError(
-            f"output_path {api.clip(repr(url), 100)} cannot be used ({api.clip(str(e), 200)}): check that the"
-            " provider for its scheme is installed, and the connection that it names."
-        ) from None
-    if url.endswith("/") or (
-        _is_local(path) and (not re.match(r"(\w+://)?/", url) or Path(path.path).is_dir())
-    ):
-        raise RoeInputError(
-            f"output_path must be a URL or the absolute path of a file, not {api.clip(repr(url), 100)}."
-        )
-    return Output(url, output_format)
+    _target(url)
+    return Output(url, chosen)
 
 
 def write(result: SpooledResult, output: Output) -> list[dict[str, Any]]:
     """
     Write the rows of each statement that returns columns to a file, over what is there.
 
-    Each is written as ``.<name>.<random>.tmp`` beside its place, and all are moved there at the end. An
-    error leaves none of those behind. Local directories are made.
+    All files are whole before the first gets to its place. Local ones are written beside it, as
+    ``.roe-<random>.tmp``, and moved; local directories are made. For any other storage they are written to
+    the system's directory for temporary files (``TMPDIR``), and put into the storage in one go each.
+
+    An error in writing leaves all files as they were. An error in placing the second of several leaves the
+    first in its place. No temporary file stays behind.
 
     Parquet has ClickHouse's types (see
     :meth:`~airflow_provider_roe.results.clickhouse.ColumnType.arrow`), JSON Lines has the values of
@@ -110,26 +132,23 @@ def write(result: SpooledResult, output: Output) -> list[dict[str, Any]]:
 
     :return: For each file its ``path``, its ``row_count``, and its ``columns``: dicts of ``name`` and
         ``type``, which is ClickHouse's.
-    :raises RoeInputError: Two columns have the same name.
+    :raises RoeInputError: Two columns have the same name, or a file cannot be where it shall be.
     :raises RoeError: A cell is not what its column's type says.
+    :raises OSError: The disk is full, or the storage refuses; each storage may have errors of its own, too.
     """
     result.check_names()
     lineage = get_hook_lineage_collector()  # type: ignore[no-untyped-call]
-    targets = [ObjectStoragePath(url) for url in output.urls(len(result.statements))]
-    temporaries = []
-    with ExitStack() as on_error:
+    targets = [_target(url) for url in output.urls(len(result.statements))]
+    with ExitStack() as temporaries:
+        written = []
         for target, (statement, batches) in zip(targets, result.batches(), strict=True):
-            directory, name = posixpath.split(target.path)
-            temporaries.append(temporary := f"{directory}/.{name}.{uuid4().hex}.tmp")
-            if _is_local(target):
-                target.fs.makedirs(directory, exist_ok=True)
-            on_error.callback(_remove, target, temporary)
-            with target.fs.open(temporary, "wb") as file:
-                _WRITERS[output.format](statement, batches, file)
-        for target, temporary in zip(targets, temporaries, strict=True):
-            target.fs.mv(temporary, target.path)
+            path = temporaries.enter_context(_temporary(target))
+            with path.open("wb") as file:
+                output.format.write(statement, batches, file)
+            written.append(path)
+        for target, path in zip(targets, written, strict=True):
+            _place(path, target)
             lineage.add_output_asset(context=target, uri=str(target))
-        on_error.pop_all()
     return [
         {
             "path": str(target),
@@ -140,13 +159,85 @@ def write(result: SpooledResult, output: Output) -> list[dict[str, Any]]:
     ]
 
 
+def _target(url: str) -> ObjectStoragePath:
+    """
+    Return where a file shall be, if it can be there.
+
+    :raises RoeInputError: It cannot.
+    """
+    shown = api.clip(repr(url), 100)
+    try:
+        target = ObjectStoragePath(url)
+        kind = _kind(target)
+    except Exception as e:  # each file system has its own
+        raise RoeInputError(
+            f"output_path {shown} cannot be used ({api.clip(str(e), 200)}): check the path, that the"
+            " provider for its scheme is installed, and the connection that it names."
+        ) from None
+    if _is_local(target):
+        _check_local(target, url, shown)
+    if kind == "directory" or not target.name:
+        raise RoeInputError(f"output_path {shown} is a folder, or a bucket: add the name of a file.")
+    return target
+
+
+def _kind(target: ObjectStoragePath) -> str | None:
+    """Return ``file``, ``directory`` or the like; None if nothing is there, or nothing may be looked at."""
+    target.fs.invalidate_cache()  # listings may be older than what lies there
+    try:
+        return str(target.fs.info(target.path)["type"])
+    except FileNotFoundError as e:
+        if "NoSuchBucket" in repr(e.__cause__):  # as s3fs tells it
+            raise
+    except PermissionError:
+        if _is_local(target):
+            raise
+        # whoever may write to an object store need not be allowed to look
+    return None
+
+
+def _check_local(target: ObjectStoragePath, url: str, shown: str) -> None:
+    if not re.match(r"(\w+://)?/", url):
+        raise RoeInputError(
+            f"output_path must be a URL or the absolute path of a file, not {shown}: what ~ and relative"
+            " paths mean depends on the worker."
+        )
+    folder = next(folder for folder in Path(target.path).parents if folder.exists())
+    if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
+        raise RoeInputError(f"output_path {shown} cannot be written: nothing may be added to {folder}.")
+
+
+@contextmanager
+def _temporary(target: ObjectStoragePath) -> Iterator[Path]:
+    """Yield the path of a file from which the target can be made at once; remove what is there in the end."""
+    if _is_local(target):
+        directory = Path(target.path).parent
+        directory.mkdir(parents=True, exist_ok=True)
+        path = directory / f".roe-{uuid4().hex}.tmp"
+        try:
+            yield path
+        finally:
+            with suppress(OSError):  # the error that led here says more
+                path.unlink(missing_ok=True)
+    else:
+        with TemporaryDirectory(prefix="roe-") as folder:  # which no other user can read
+            yield Path(folder, f"rows{target.suffix}")  # some storages tell a file's type from its extension
+
+
+def _place(path: Path, target: ObjectStoragePath) -> None:
+    if _is_local(target):
+        path.replace(target.path)  # unlike a move, never into a directory of that name
+    else:
+        target.fs.put_file(str(path), target.path)
+
+
 def _is_local(path: ObjectStoragePath) -> bool:
     return path.protocol in ("", "file", "local")
 
 
-def _remove(target: ObjectStoragePath, temporary: str) -> None:
-    with suppress(Exception):  # the error that led here says more
-        target.fs.rm(temporary)
+def _extensions(formats: Sequence[Format]) -> str:
+    *others, last = [extension for known in formats for extension in known.extensions]
+    return f"{', '.join(others)} or {last}"
 
 
 def _write_csv(statement: Statement, batches: Iterator[Batch], file: BinaryIO) -> None:
@@ -191,5 +282,9 @@ def _write_parquet(statement: Statement, batches: Iterator[Batch], file: BinaryI
             writer.write_table(pyarrow.Table.from_batches(pending))
 
 
-_WRITERS = {"csv": _write_csv, "jsonl": _write_jsonl, "parquet": _write_parquet}
-_EXTENSIONS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
+#: The formats that there are.
+FORMATS = (
+    Format("CSV", (".csv",), _write_csv),
+    Format("JSON Lines", (".jsonl", ".ndjson"), _write_jsonl),
+    Format("Parquet", (".parquet",), _write_parquet, module="pyarrow.parquet", extra="parquet"),
+)
