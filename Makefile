@@ -6,6 +6,7 @@ VENV := .venv
 READY := $(VENV)/.ready
 BENCH := $(VENV)/.ready-to-bench
 PEERS := .cache/bench-peers
+S3 := .cache/s3
 UV := .cache/uv/bin/uv
 
 export PIP_CACHE_DIR := $(CURDIR)/.cache/pip
@@ -17,13 +18,14 @@ export TMPDIR := $(CURDIR)/.cache/tmp
 export AIRFLOW_HOME := $(CURDIR)/.cache/airflow
 $(shell mkdir -p .cache/tmp)
 
-.PHONY: help demo test test-lines screenshots docs links lint types build check-wheel audit check \
+.PHONY: help demo test test-lines test-s3 screenshots docs links lint types build check-wheel audit check \
   public-api bench bench-soak bench-peers constraints clean
 
 help:
 	@echo 'make demo         run an example DAG on a real Airflow; KEEP=1 leaves its UI up until Ctrl-C'
 	@echo 'make test         all tests, on the newest Airflow'
 	@echo 'make test-lines   unit and integration tests on Airflow 2.11, 3.0 and the newest, also on newer Pythons'
+	@echo 'make test-s3      files on an S3 of moto'"'"'s, through Airflow'"'"'s Amazon provider'
 	@echo 'make screenshots  take docs/images anew, in Airflow'"'"'s UI'
 	@echo 'make docs         the documentation as a site, in .cache/docs'
 	@echo 'make links        whether links to other sites lead somewhere; asks them'
@@ -78,6 +80,14 @@ AIRFLOW_OF_LINE = $(firstword $(subst -, ,$*))
 	@$(UV) pip install -q --python $(@D) -c constraints/airflow-$(AIRFLOW_OF_LINE).txt -e . --group test
 	@touch $@
 
+test-s3: $(S3)/.ready
+	@$(S3)/bin/python -m pytest -q tests/s3
+
+$(S3)/.ready: pyproject.toml constraints/airflow-3-s3.txt $(UV)
+	@$(UV) venv -q --clear --python $(PYTHON) $(S3)
+	@$(UV) pip install -q --python $(S3) -c constraints/airflow-3-s3.txt -e . --group s3
+	@touch $@
+
 # Pictures of what tests see in Airflow's UI.
 screenshots: $(READY)
 	@ROE_SCREENSHOTS=docs/images $(PYTEST) tests/e2e/test_ui.py
@@ -119,7 +129,7 @@ audit: $(READY)
 public-api: $(READY)
 	@$(VENV)/bin/python -m dev.public_api $(if $(RELEASE),release)
 
-check: lint types docs test test-lines check-wheel
+check: lint types docs test test-lines test-s3 check-wheel
 
 # What they measure takes the place of what is in benchmarks/results and docs/performance. A quiet machine is needed.
 bench: $(BENCH)
@@ -158,7 +168,7 @@ $(UV):
 # For the oldest Python that is supported: what installs there installs on the newer ones.
 # What Airflow 3.0.0 wants of universal-pathlib it does not say.
 constraints: $(UV)
-	@for line in 2.11:test 3.0:test 3:dev; do \
+	@for line in 2.11:test 3.0:test 3:dev 3-s3:s3; do \
 	  case $$line in 2.11:*) wanted='apache-airflow>=2.11,<3';; \
 	    3.0:*) wanted='apache-airflow==3.0.0 universal-pathlib<0.3';; *) wanted='apache-airflow>=3';; esac; \
 	  printf '%s\n' $$wanted > .cache/line.txt; \
