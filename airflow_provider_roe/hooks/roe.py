@@ -162,13 +162,13 @@ class RoeHook(BaseHook):
         """
         from airflow_provider_roe.results import spool
 
-        with TemporaryFile(prefix="roe-") as file:
+        with TemporaryFile(prefix="roe-") as body, TemporaryFile(prefix="roe-") as rows:
             yield self._call(
                 _Call(
                     lambda organization_id: api.result_request(query_id, organization_id),
-                    lambda _, request, response: spool.read(request, response, file),
+                    lambda _, request, response: spool.read(request, response, body, rows),
                     lambda session, connection, request: transport.download(
-                        session, connection, request, file
+                        session, connection, request, body
                     ),
                 )
             )

@@ -1,18 +1,30 @@
-"""Whole columns of a statement's rows, converted as their types say."""
+"""
+Whole columns of a statement's rows, converted as their types say.
+
+With pyarrow, a column is cast at once (:mod:`~airflow_provider_roe.results.casts`) where that gives the same
+as reading it cell by cell, as any other is.
+"""
 
 from __future__ import annotations
 
+import json
+import re
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_roe import api
 from airflow_provider_roe.exceptions import RoeError
+from airflow_provider_roe.results import clickhouse as ch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
+    from types import ModuleType
 
     import pyarrow
 
     from airflow_provider_roe.results.spool import Batch, Column, Statement
+
+_CSV_PLAIN = re.compile(r'[^",\r\n]+')
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
 def dicts(
@@ -25,37 +37,56 @@ def dicts(
 
 
 def values(
-    statement: Statement, batches: Iterator[Batch], form: Literal["text", "plain", "stored", "value"]
+    statement: Statement, batches: Iterator[Batch], form: Literal["plain", "value"]
 ) -> Iterator[list[list[Any]]]:
     """Yield the values of each column, some rows at a time."""
     start = 1
     for batch in batches:
         yield [
-            _column_values(statement, column, getattr(column.type, form), cells, start)
-            for column, cells in zip(statement.columns, zip(*batch, strict=True), strict=True)
+            _each_cell(statement, column, getattr(column.type, form), cells, start)
+            for column, cells in zip(statement.columns, batch, strict=True)
         ]
-        start += len(batch)
+        start += len(batch[0])
 
 
-def _column_values(
-    statement: Statement,
-    column: Column,
-    read_cell: Callable[[str | None], Any],
-    cells: tuple[str | None, ...],
-    start: int,
-) -> list[Any]:
-    found = []
-    for number, cell in enumerate(cells, start):
+def csv_lines(statement: Statement, batches: Iterator[Batch], null: str) -> Iterator[bytes]:
+    """
+    Yield rows as lines of CSV, some at a time: cells as Roe sends them.
+
+    :param null: What stands for NULL.
+    """
+    start = 1
+    for batch in batches:
+        fields = [
+            _csv_fields(column, cells, null) for column, cells in zip(statement.columns, batch, strict=True)
+        ]
         try:
-            found.append(read_cell(cell))
-        except ValueError:
-            type_name, text = api.clip(column.type_name, 100), api.clip(repr(cell), 100)
-            raise RoeError(
-                f"Statement {statement.number}, row {number}, column {api.clip(column.name, 100)}: this"
-                f" cannot be read as {type_name} without a guess: {text}. To take it as it is, let the SQL"
-                " return toString() of the column."
-            ) from None
-    return found
+            yield ("\n".join(map(",".join, zip(*fields, strict=True))) + "\n").encode()
+        except UnicodeEncodeError:
+            for column, cells in zip(statement.columns, batch, strict=True):
+                _each_cell(statement, column, _encoded, cells, start)
+        start += len(batch[0])
+
+
+def _csv_fields(column: Column, cells: Sequence[Any], null: str) -> Sequence[str]:
+    texts: Sequence[str | None] = cells
+    if set(map(type, cells)) != {str} or (
+        column.type.nullable and not column.type.null_words().isdisjoint(cells)
+    ):
+        texts = list(map(column.type.text, cells))
+    # Not the csv module, which before Python 3.12 writes None and "" alike.
+    if any(map("".join(filter(None, texts)).__contains__, '",\r\n')):
+        return [null if text is None else csv_field(text) for text in texts]
+    return [null if text is None else text or '""' for text in texts]
+
+
+def csv_field(text: str) -> str:
+    """Return a field of CSV, in quotes where it needs them."""
+    return text if _CSV_PLAIN.fullmatch(text) else '"' + text.replace('"', '""') + '"'
+
+
+def _encoded(cell: Any) -> bytes:
+    return cell.encode() if isinstance(cell, str) else b""
 
 
 def schema(statement: Statement) -> pyarrow.Schema:
@@ -71,5 +102,86 @@ def record_batches(
     """Yield rows as Arrow record batches of a schema, some at a time."""
     import pyarrow
 
-    for columns in values(statement, batches, "stored"):
-        yield pyarrow.record_batch(list(map(pyarrow.array, columns, schema.types)), schema=schema)
+    start = 1
+    for batch in batches:
+        arrays = [
+            _array(statement, column, cells, start)
+            for column, cells in zip(statement.columns, batch, strict=True)
+        ]
+        yield pyarrow.record_batch(arrays, schema=schema)
+        start += len(batch[0])
+
+
+def json_lines(statement: Statement, batches: Iterator[Batch]) -> Iterator[bytes | memoryview]:
+    """Yield rows as lines of JSON, whose values are those of ``plain``, some at a time."""
+    try:
+        from airflow_provider_roe.results import casts
+    except ImportError:  # pyarrow is an extra
+        casts = None  # type: ignore[assignment]
+    keys = [f", {_encode(column.name)}: " for column in statement.columns]
+    keys[0] = "{" + keys[0].removeprefix(", ")
+    start = 1
+    for batch in batches:
+        texts = [
+            _json_texts(statement, column, cells, start, casts)
+            for column, cells in zip(statement.columns, batch, strict=True)
+        ]
+        pieces = [piece for pair in zip(keys, texts, strict=True) for piece in pair]
+        if casts:
+            yield casts.joined([*pieces, "}\n"])
+        else:
+            rows = zip(*texts, strict=True)
+            lines = (
+                "".join(piece for pair in zip(keys, row, strict=True) for piece in pair) + "}\n"
+                for row in rows
+            )
+            yield "".join(lines).encode()
+        start += len(batch[0])
+
+
+def _each_cell(
+    statement: Statement, column: Column, read: Callable[[Any], Any], cells: Sequence[Any], start: int
+) -> list[Any]:
+    found = []
+    for number, cell in enumerate(cells, start):
+        try:
+            found.append(read(cell))
+        except ValueError as e:
+            advice = e.advice if isinstance(e, ch.UnreadableCellError) else ch.DEFAULT_ADVICE
+            raise RoeError(
+                f"Statement {statement.number}, row {number}, column {api.clip(column.name, 100)}: this"
+                f" cannot be read as {api.clip(column.type_name, 100)} without a guess:"
+                f" {api.clip(repr(cell), 100)}. {advice}"
+            ) from None
+    return found
+
+
+def _array(statement: Statement, column: Column, cells: Sequence[Any], start: int) -> pyarrow.Array:
+    import pyarrow
+
+    from airflow_provider_roe.results import casts
+
+    texts = casts.strings(column.type, cells)
+    array = None if texts is None else casts.arrow(column.type, texts)
+    if array is not None:
+        return array
+    stored = _each_cell(statement, column, column.type.stored, cells, start)
+    return pyarrow.array(stored, column.type.arrow())
+
+
+def _json_texts(
+    statement: Statement, column: Column, cells: Sequence[Any], start: int, casts: ModuleType | None
+) -> Any:
+    """Return the JSON of each cell: an array if there is pyarrow, else a list."""
+    if casts and (texts := casts.strings(column.type, cells)) is not None:
+        array = casts.json_texts(column.type, texts)
+        if array is not None:
+            return array
+
+    def read(cell: Any) -> str:
+        text = _encode(column.type.plain(cell))
+        text.encode()  # a lone surrogate is no text
+        return text
+
+    found = _each_cell(statement, column, read, cells, start)
+    return casts.pa.array(found, casts.pa.string()) if casts else found

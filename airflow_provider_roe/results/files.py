@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import posixpath
 import re
@@ -19,7 +18,7 @@ from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 from airflow_provider_roe import api
 from airflow_provider_roe.exceptions import RoeInputError
-from airflow_provider_roe.results.columns import dicts, record_batches, schema, values
+from airflow_provider_roe.results.columns import csv_field, csv_lines, json_lines, record_batches, schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -248,27 +247,14 @@ def _extensions(formats: Sequence[Format]) -> str:
 
 def _write_csv(statement: Statement, batches: Iterator[Batch], file: BinaryIO) -> None:
     null = '""' if len(statement.columns) == 1 else ""  # readers skip an empty line
-
-    def line(fields: tuple[str | None, ...]) -> str:
-        return ",".join(null if field is None else _csv_field(field) for field in fields) + "\n"
-
-    file.write(line(tuple(column.name for column in statement.columns)).encode())
-    for columns in values(statement, batches, "text"):
-        file.write("".join(map(line, zip(*columns, strict=True))).encode())
-
-
-_CSV_PLAIN = re.compile(r'[^",\r\n]+')
-
-
-def _csv_field(text: str) -> str:
-    # Not the csv module, which before Python 3.12 writes None and "" alike.
-    return text if _CSV_PLAIN.fullmatch(text) else '"' + text.replace('"', '""') + '"'
+    file.write((",".join(csv_field(column.name) for column in statement.columns) + "\n").encode())
+    for lines in csv_lines(statement, batches, null):
+        file.write(lines)
 
 
 def _write_jsonl(statement: Statement, batches: Iterator[Batch], file: BinaryIO) -> None:
-    encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
-    for batch in dicts(statement, batches):
-        file.write("".join(f"{encode(row)}\n" for row in batch).encode())
+    for lines in json_lines(statement, batches):
+        file.write(lines)
 
 
 def _write_parquet(statement: Statement, batches: Iterator[Batch], file: BinaryIO) -> None:

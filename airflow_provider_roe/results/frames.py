@@ -11,6 +11,7 @@ from airflow_provider_roe.results.columns import record_batches, schema
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import pandas
     import pyarrow
 
     from airflow_provider_roe.results.spool import SpooledResult
@@ -30,14 +31,35 @@ def frame_maker(df_type: str) -> Callable[[pyarrow.Table], Any]:
             case "pandas":
                 import pandas  # noqa: F401
 
-                return lambda table: table.to_pandas()
+                return _pandas
             case "polars":
                 import polars
 
-                return lambda table: polars.from_arrow(table)
+                return polars.from_arrow
     except ImportError as e:
         raise RoeInputError(f"{e.name} is missing: install airflow-provider-roe[{df_type}].") from None
     raise RoeInputError(f"df_type must be 'pandas' or 'polars', not {api.clip(repr(df_type), 100)}.")
+
+
+def _pandas(table: pyarrow.Table) -> pandas.DataFrame:
+    """
+    Return a frame in which integers and booleans stay such beside NULL, in pandas' own nullable types.
+
+    Lists, maps and structs have Python's values.
+    """
+    import pandas
+    import pyarrow
+
+    types: dict[pyarrow.DataType, Any] = {pyarrow.bool_(): pandas.BooleanDtype()}
+    for name in ("Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64"):
+        types[getattr(pyarrow, name.lower())()] = getattr(pandas, f"{name}Dtype")()
+    columns = {
+        name: pandas.Series(column.to_pylist(), dtype=object)
+        if pyarrow.types.is_nested(column.type)
+        else column.to_pandas(types_mapper=types.get)
+        for name, column in zip(table.column_names, table.columns, strict=True)
+    }
+    return pandas.DataFrame(columns)
 
 
 def tables(result: SpooledResult) -> list[pyarrow.Table]:

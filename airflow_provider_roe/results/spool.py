@@ -1,23 +1,24 @@
 """
-A query's answer, spooled to a file and read as a stream.
+A query's answer of any size, read in bounded memory.
 
-An answer of any size is read in bounded memory, and twice: once to see that it is whole and what its columns
-are, once for its rows. So the order of its fields does not matter.
+It is gone through once, when it is seen to be whole. Its cells go to another file, column by column and some
+rows at a time, for only then is it known what they are: the order of the answer's fields does not matter.
 """
 
 from __future__ import annotations
 
+import gc
 import json
+import marshal
 from collections import Counter
-from dataclasses import dataclass, replace
-from itertools import islice
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
-
-import ijson
 
 from airflow_provider_roe import api
 from airflow_provider_roe.exceptions import RoeError, RoeInputError
 from airflow_provider_roe.results.clickhouse import ColumnType, column_type
+from airflow_provider_roe.results.json_stream import JsonStream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,15 +26,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_roe.api import QueryResult, Request, Response
 
-    Batch = list[list[str | None]]
-
-#: Bytes of the answer whose rows are converted at a time.
-BATCH = 256 * 1024
-
-# Where a cell is in the answer: in each of the objects and lists around it, the key or "item".
-_CELL = ["results", "item", "result_rows", "item", "item"]
-_ROW, _ROWS = _CELL[:-1], _CELL[:-2]
-_DEEPEST = 100
+    #: For each column the cells of some rows
+    Batch = list[tuple[Any, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +65,7 @@ class SpooledResult:
 
     :param result: All but the rows.
     :param statements: The statements that return columns: not ``INSERT``, ``SET`` and the like.
-    :param file: The answer as Roe sent it. It stays open for as long as rows are read.
+    :param file: The rows, for :meth:`batches` to read. It stays open for as long as they are read.
     """
 
     result: QueryResult
@@ -79,11 +73,21 @@ class SpooledResult:
     file: BinaryIO
 
     def batches(self) -> Iterator[tuple[Statement, Iterator[Batch]]]:
-        """Yield the statements with their rows, some at a time; all of one before the next."""
+        """
+        Yield the statements with their rows, some at a time: for each column its cells.
+
+        All rows of one statement are to be taken before the next.
+        """
         self.file.seek(0)
-        rows = ijson.items(self.file, ".".join(_ROW), use_float=True)
         for statement in self.statements:
-            yield statement, self._batches(islice(rows, statement.row_count))
+            yield statement, self._batches(statement.row_count)
+
+    def _batches(self, row_count: int) -> Iterator[Batch]:
+        while row_count > 0:
+            size = int.from_bytes(self.file.read(8))
+            batch: Batch = marshal.loads(self.file.read(size))  # noqa: S302 - the file is ours alone
+            yield batch
+            row_count -= len(batch[0])
 
     def check_names(self) -> None:
         """
@@ -99,88 +103,134 @@ class SpooledResult:
                     " them apart with AS."
                 )
 
-    def _batches(self, rows: Iterator[list[str | None]]) -> Iterator[Batch]:
-        batch: Batch = []
-        until = self.file.tell() + BATCH
-        for row in rows:
-            batch.append(row)
-            if self.file.tell() > until:
-                yield batch
-                batch, until = [], self.file.tell() + BATCH
-        if batch:
-            yield batch
-
 
 # Reading
 
 
-def read(request: Request, response: Response, file: BinaryIO) -> SpooledResult:
+def read(request: Request, response: Response, body: BinaryIO, rows: BinaryIO) -> SpooledResult:
     """
     Read the answer to :func:`~airflow_provider_roe.api.result_request`, however long it is.
 
     :param response: The answer; its body need hold no more than the start.
-    :param file: The whole body, if the answer is a success.
+    :param body: The whole body, if the answer is a success. It is emptied once it is read.
+    :param rows: Takes the rows.
     :raises RoeRequestError: Roe refused the request.
     :raises RoeUnavailableError: Roe is busy or broken, or the answer is not what Roe documents.
     :raises RoeError: The answer holds fewer rows than it says that there are.
     """
-    held: list[Counter[int]] = []
+    spooled: list[_Rows] = []
     if 200 <= response.status_code < 300:
+        rows.seek(0)
+        rows.truncate()
+        stream = JsonStream(body)
         try:
-            skeleton, held = _scan(file)
-            response = replace(response, body=json.dumps(skeleton).encode(), overlong=False)
-        except (ijson.JSONError, UnicodeDecodeError, RecursionError):
+            with _no_garbage_collection():
+                answer = _read_answer(stream, spooled, rows)
+        except (ValueError, RecursionError):
             api._refuse_shape(request, response, "JSON")
+        finally:
+            stream.close()
+        body.truncate(0)
+        response = replace(response, body=json.dumps(answer, default=_number).encode(), overlong=False)
     result = api.read_result(request, response)
-    if len(held) != len(result.results):
+    if len(spooled) != len(result.results):
         api._refuse_shape(request, response, "the result of this query")
     statements = []
-    for number, (statement, widths) in enumerate(zip(result.results, held, strict=True), 1):
-        if statement.rows or widths.keys() - {len(statement.column_names)} or 0 in widths:
+    in_words = not any(held.has_null for held in spooled)
+    for number, (statement, held) in enumerate(zip(result.results, spooled, strict=True), 1):
+        if (
+            held.wrong
+            or statement.rows
+            or held.widths.keys() - {len(statement.column_names)}
+            or 0 in held.widths
+        ):
             api._refuse_shape(request, response, "the result of this query")
         if not statement.column_names:
             continue
-        if widths.total() < statement.row_count:
+        row_count = held.widths.total()
+        if row_count < statement.row_count:
             raise RoeError(
-                f"Roe's answer holds {widths.total():,} of the {statement.row_count:,} rows of statement"
+                f"Roe's answer holds {row_count:,} of the {statement.row_count:,} rows of statement"
                 f" {number} of query {result.query_id}."
             )
         columns = tuple(
-            Column(name, type_name, column_type(type_name))
+            Column(name, type_name, column_type(type_name, nulls_in_words=in_words))
             for name, type_name in zip(statement.column_names, statement.column_types, strict=True)
         )
-        statements.append(Statement(number, columns, widths.total()))
-    return SpooledResult(result, tuple(statements), file)
+        statements.append(Statement(number, columns, row_count))
+    return SpooledResult(result, tuple(statements), rows)
 
 
-def _scan(file: BinaryIO) -> tuple[Any, list[Counter[int]]]:
-    """Return an answer without its rows; and for each list of rows, how many it has of which width."""
-    answer, width = ijson.ObjectBuilder(), 0
-    held: list[Counter[int]] = []
-    path: list[str] = []
-    file.seek(0)
-    # Not ijson.parse, whose paths take memory in the square of the depth: 100 KB of "[" would take it all.
-    for event, value in ijson.basic_parse(file, use_float=True):
-        if (event == "string" or event == "null") and path == _CELL:
-            width += 1
-        elif event == "start_array" and path == _ROW:
-            width = 0
-            path.append("item")
-        elif event == "end_array" and path == _CELL:
-            path.pop()
-            if held:
-                held[-1][width] += 1
-        else:  # what is in a list of rows and is no row stays in the answer, and will be seen there
-            answer.event(event, value)
-            match event:
-                case "start_map" | "start_array":
-                    if path == _ROWS and event == "start_array":
-                        held.append(Counter())
-                    path.append("item")
-                    if len(path) > _DEEPEST:
-                        raise RecursionError
-                case "map_key":
-                    path[-1] = value
-                case "end_map" | "end_array":
-                    path.pop()
-    return answer.value, held
+@dataclass(slots=True)
+class _Rows:
+    """What is known of a statement's rows: how many of which width, whether a cell is null, what is wrong."""
+
+    widths: Counter[int] = field(default_factory=Counter)
+    has_null: bool = False
+    wrong: bool = False
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """
+    Suspend the search for cycles, of which JSON has none.
+
+    Each few hundred rows would start one, through all that Airflow has loaded: twice the time of reading.
+    """
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def _number(text: bytes) -> float:
+    """Return a number of JSON, which the stream gives as its text."""
+    number: float = json.loads(text)
+    return number
+
+
+def _read_answer(stream: JsonStream, spooled: list[_Rows], file: BinaryIO) -> Any:
+    """Return the answer without its rows, which go to a file."""
+    if stream.peek() != "{":
+        answer = stream.value()
+    else:
+        answer = {}
+        for key in stream.members():
+            if key == "results" and stream.peek() == "[":
+                spooled.clear()
+                answer[key] = [_read_statement(stream, spooled, file) for _ in stream.elements()]
+            else:
+                answer[key] = stream.value()
+    stream.end()
+    return answer
+
+
+def _read_statement(stream: JsonStream, spooled: list[_Rows], file: BinaryIO) -> Any:
+    if stream.peek() != "{":
+        return stream.value()
+    statement: dict[str, Any] = {}
+    for key in stream.members():
+        if key == "result_rows" and stream.peek() == "[":
+            spooled.append(_spool(stream, file))
+            statement[key] = []
+        else:
+            statement[key] = stream.value()
+    return statement
+
+
+def _spool(stream: JsonStream, file: BinaryIO) -> _Rows:
+    held = _Rows()
+    for rows in stream.pieces():
+        if set(map(type, rows)) != {list} or len(set(map(len, rows))) > 1:
+            held.wrong = True
+            continue
+        columns: Batch = list(zip(*rows, strict=True))
+        held.widths[len(columns)] += len(rows)
+        held.has_null = held.has_null or any(None in column for column in columns)
+        data = marshal.dumps(columns, 2)  # the oldest version that knows all of JSON is the fastest
+        file.write(len(data).to_bytes(8) + data)
+    return held

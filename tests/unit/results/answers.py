@@ -50,5 +50,5 @@ def body(*statements: Any, **fields: Any) -> dict[str, Any]:
 def read(answer: Any, code: int = 200) -> spool.SpooledResult:
     raw = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
     return spool.read(
-        REQUEST, Response(code, {}, raw[:100], "the-request-id", overlong=True), io.BytesIO(raw)
+        REQUEST, Response(code, {}, raw[:100], "the-request-id", overlong=True), io.BytesIO(raw), io.BytesIO()
     )

@@ -26,7 +26,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_roe.exceptions import RoeError, RoeInputError
-from airflow_provider_roe.results import files, spool
+from airflow_provider_roe.results import files, json_stream
 from airflow_provider_roe.results.rows import rows
 from tests.awkward_names import AWKWARD
 from tests.unit.results.answers import INSERT, INVOICES, NUMBERS, body, read, statement
@@ -281,7 +281,7 @@ class TestFiles:
     def test_batches_make_one_file(self, tmp_path, extension, monkeypatch):
         many = statement(n=("UInt32", [str(n) for n in range(20_000)]))
         write(tmp_path / "at-once", extension, many)
-        monkeypatch.setattr(spool, "BATCH", 1)
+        monkeypatch.setattr(json_stream, "PIECE", 10_000)
         write(tmp_path / "in-batches", extension, many)
         files = [tmp_path / name / f"made/rows.{extension}" for name in ("at-once", "in-batches")]
         if extension == "parquet":  # whose pages end where batches do
@@ -369,10 +369,10 @@ class TestParquet:
     def test_without_rows_it_has_the_types(self, tmp_path):
         write(tmp_path, "parquet", statement(n=("UInt8", []), t=("Nullable(DateTime64(9))", [])))
         table = pq.read_table(tmp_path / "made/rows.parquet")
-        assert (table.num_rows, table.schema.types) == (0, [pa.uint8(), pa.timestamp("ns")])
+        assert (table.num_rows, table.schema.types) == (0, [pa.uint8(), pa.timestamp("ns", "UTC")])
 
     def test_row_groups_have_a_size(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(spool, "BATCH", 1)
+        monkeypatch.setattr(json_stream, "PIECE", 10_000)
         monkeypatch.setattr(files, "ROW_GROUP", 1)
         write(tmp_path, "parquet", statement(n=("UInt32", [str(n) for n in range(20_000)])))
         file = pq.ParquetFile(tmp_path / "made/rows.parquet")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from airflow_provider_roe.exceptions import RoeError, RoeInputError
-from airflow_provider_roe.results import spool
+from airflow_provider_roe.results import json_stream
 from airflow_provider_roe.results.rows import rows
 from tests.unit.results.answers import INSERT, INVOICES, NUMBERS, body, read, statement
 
@@ -47,7 +47,7 @@ class TestRows:
         assert "x" * 100 not in str(e.value)
 
     def test_rows_are_counted_over_batches(self, monkeypatch):
-        monkeypatch.setattr(spool, "BATCH", 1)
+        monkeypatch.setattr(json_stream, "PIECE", 10_000)
         wrong = statement(n=("UInt32", [*map(str, range(40_000)), "x"]))
         with pytest.raises(RoeError, match="row 40001, column n"):
             rows(read(body(wrong)), 100_000)

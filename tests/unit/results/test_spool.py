@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from airflow_provider_roe import api
 from airflow_provider_roe.api import Response
 from airflow_provider_roe.exceptions import RoeError, RoeUnavailableError
-from airflow_provider_roe.results import spool
+from airflow_provider_roe.results import json_stream
 from airflow_provider_roe.results.rows import rows
 from tests.unit.results.answers import INSERT, INVOICES, NUMBERS, QUERY, REQUEST, body, read, statement
 
@@ -34,18 +34,19 @@ class TestReading:
             (3, 3, "n"),
         ]
 
-    @pytest.mark.parametrize(("bound", "batches"), [(1, 10), (200_000, 3), (spool.BATCH, 1)])
-    def test_rows_come_in_batches_of_a_size(self, monkeypatch, bound, batches):
-        monkeypatch.setattr(spool, "BATCH", bound)
-        many = statement(n=("UInt32", [str(n) for n in range(50_000)]))
-        seen = [
-            (s.number, [list(part) for part in parts]) for s, parts in read(body(many, NUMBERS)).batches()
+    @pytest.mark.parametrize(("bound", "batches"), [(1, 20), (10_000, 3), (json_stream.PIECE, 1)])
+    def test_rows_come_in_batches_of_a_size_by_column(self, monkeypatch, bound, batches):
+        monkeypatch.setattr(json_stream, "PIECE", bound)
+        numbers, letters = [str(n) for n in range(2000)], ["x"] * 2000
+        many = statement(n=("UInt32", numbers), s=("String", letters))
+        (first, parts), (second, others) = [
+            (s.number, list(parts)) for s, parts in read(body(many, NUMBERS)).batches()
         ]
-        assert [[row for part in parts for row in part] for _, parts in seen] == [
-            many["result_rows"],
-            NUMBERS["result_rows"],
-        ]
-        assert len(seen[0][1]) == pytest.approx(batches, abs=1)
+        assert (first, second) == (1, 2)
+        assert [cell for part in parts for cell in part[0]] == numbers
+        assert [cell for part in parts for cell in part[1]] == letters
+        assert [cell for part in others for cell in part[0]] == ["1", "2", "3"]
+        assert (len(parts) > batches) if bound == 1 else len(parts) == pytest.approx(batches, abs=1)
 
     @given(st.permutations(list(INVOICES)), st.permutations(list(body())))
     def test_the_order_of_fields_does_not_matter(self, names, top):
@@ -70,11 +71,8 @@ class TestReading:
             {"result_rows": [None]},
             {"result_rows": [[]]},
             {"result_rows": [["1"], ["1", "2"]]},
-            {"result_rows": [[1]]},
-            {"result_rows": [[["1"]]]},
             {"result_rows": [["1", ["2"]]], "row_count": 1},
             {"result_rows": [[]], "column_names": [], "column_types": []},
-            {"result_rows": [[{"item": "1"}]]},
             {"row_count": "3"},
         ],
         ids=repr,
@@ -146,6 +144,52 @@ class TestReading:
                 read(answer)
         else:
             held = [
-                [list(row) for batch in batches for row in batch] for _, batches in read(answer).batches()
+                [list(row) for batch in batches for row in zip(*batch, strict=True)]
+                for _, batches in read(answer).batches()
             ]
             assert held == [[list(row) for row in s.rows] for s in expected.results if s.column_names]
+
+
+class TestCells:
+    def test_a_string_that_could_be_null_is_one_where_nulls_come_as_json_has_them(self):
+        words = statement(s=("Nullable(String)", ["\\N", "ᴺᵁᴸᴸ", "NULL"]))
+        null = statement(n=("Nullable(UInt8)", [None]))
+        assert rows(read(body(words)))[0] == [{"s": None}, {"s": None}, {"s": "NULL"}]
+        assert rows(read(body(words, null)))[0] == [{"s": "\\N"}, {"s": "ᴺᵁᴸᴸ"}, {"s": "NULL"}]
+
+    @pytest.mark.parametrize(
+        ("type_name", "cell", "value"),
+        [
+            ("Decimal(38, 20)", "123456789012345678.00000000000000000001", None),
+            ("UInt256", str(2**256 - 1), None),
+            ("Float64", "NaN", "nan"),
+            ("Float64", "-1.5E-7", -1.5e-7),
+        ],
+    )
+    def test_a_number_of_json_loses_no_digit(self, type_name, cell, value):
+        answer = json.dumps(body(statement(n=(type_name, ["#"])))).replace('"#"', cell)
+        assert rows(read(answer.encode())) == [[{"n": cell if value is None else value}]]
+
+    def test_natural_cells_of_all_kinds_are_read(self):
+        natural = statement(
+            b=("Bool", [True, False]),
+            a=("Array(UInt8)", [[1, 2], []]),
+            t=("Tuple(x UInt8, y String)", [{"x": 1, "y": "z"}, [2, "w"]]),
+            m=("Map(String, UInt8)", [{"k": 1}, {}]),
+        )
+        assert rows(read(body(natural)))[0] == [
+            {"b": True, "a": [1, 2], "t": {"x": 1, "y": "z"}, "m": {"k": 1}},
+            {"b": False, "a": [], "t": {"x": 2, "y": "w"}, "m": {}},
+        ]
+
+    @pytest.mark.parametrize("piece", [7, 64, 1000])
+    @given(
+        st.lists(
+            st.tuples(st.text('],["\\{}: x\n', max_size=9), st.lists(st.text("],["), max_size=2)), max_size=9
+        )
+    )
+    def test_cells_that_look_like_json_are_not_cut_there(self, piece, cells):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(json_stream, "PIECE", piece)
+            text = statement(s=("String", [s for s, _ in cells]), a=("Array(String)", [a for _, a in cells]))
+            assert rows(read(body(text, NUMBERS)))[0] == [{"s": s, "a": a} for s, a in cells]
