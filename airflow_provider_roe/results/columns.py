@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_roe import api
-from airflow_provider_roe.exceptions import RoeError
+from airflow_provider_roe.exceptions import RoeResultError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,7 +50,7 @@ def _column_values(
             found.append(read_cell(cell))
         except ValueError:
             type_name, text = api.clip(column.type_name, 100), api.clip(repr(cell), 100)
-            raise RoeError(
+            raise RoeResultError(
                 f"Statement {statement.number}, row {number}, column {api.clip(column.name, 100)}: this"
                 f" cannot be read as {type_name} without a guess: {text}. To take it as it is, let the SQL"
                 " return toString() of the column."
