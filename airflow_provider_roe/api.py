@@ -149,6 +149,10 @@ class QueryStatus:
             "duration": self.duration,
         }
 
+    def serialize(self) -> NoReturn:
+        """Refuse to become an XCom, when Airflow asks for one."""
+        _refuse_xcom(self, "its as_dict()")
+
 
 @dataclass(frozen=True, slots=True)
 class SubmittedQuery:
@@ -157,6 +161,10 @@ class SubmittedQuery:
     query_id: str
     worksheet_id: str | None = None
     status: str | None = None
+
+    def serialize(self) -> NoReturn:
+        """Refuse to become an XCom, when Airflow asks for one."""
+        _refuse_xcom(self, "its query_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +188,10 @@ class StatementResult:
     end_timestamp: float | None = None
     summary: Mapping[str, Any] = field(default_factory=dict)
 
+    def serialize(self) -> NoReturn:
+        """Refuse to become an XCom, when Airflow asks for one."""
+        _refuse_xcom(self, "its rows, or those that RoeHook.run returns")
+
 
 @dataclass(frozen=True, slots=True)
 class QueryResult:
@@ -189,6 +201,16 @@ class QueryResult:
     status: str
     error: str | None
     results: tuple[StatementResult, ...]
+
+    def serialize(self) -> NoReturn:
+        """Refuse to become an XCom, when Airflow asks for one."""
+        _refuse_xcom(self, "the rows of its results, or those that RoeHook.run returns")
+
+
+def _refuse_xcom(value: object, instead: str) -> NoReturn:
+    # Airflow would store it, and then refuse to read it in the next task, for its class is not on the list
+    # [core] allowed_deserialization_classes.
+    raise RoeInputError(f"A {type(value).__name__} cannot be an XCom: let the task return {instead}.")
 
 
 # Requests

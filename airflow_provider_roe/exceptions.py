@@ -21,6 +21,10 @@ class RoeInputError(RoeError, ValueError):
     """A value that the user gave cannot be used: a query id, an argument, a field of the connection."""
 
 
+class RoeResultError(RoeInputError):
+    """What the SQL returns cannot be handed on: its number of rows, a column's name, a cell."""
+
+
 class RoeRequestError(RoeError):
     """
     Roe refused a request.

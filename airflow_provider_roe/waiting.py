@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from dataclasses import dataclass, fields
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from airflow.providers.common.compat.sdk import conf
 
 from airflow_provider_roe.api import QueryState, QueryStatus, clip
-from airflow_provider_roe.exceptions import RoeUnavailableError
+from airflow_provider_roe.exceptions import RoeInputError, RoeUnavailableError
 from airflow_provider_roe.trouble import Troubles
 
 if TYPE_CHECKING:
@@ -119,7 +121,7 @@ class Wait:
     def _timed_out(self, error: RoeError | None = None) -> Event:
         seen = f"is still {self._last.status}" if self._last else "was not seen to end"
         message = (
-            f"Query {clip(str(self.query_id), 100)} {seen} after {self._elapsed}; the sensor's timeout is"
+            f"Query {clip(str(self.query_id), 100)} {seen} after {self._elapsed}; the wait's timeout is"
             f" {self.timeout:g} s. It goes on at Roe, which has no call to cancel it."
         )
         if error:
@@ -151,6 +153,22 @@ class Wait:
         if text not in self._warned:
             self._warned.add(text)
             self.log.warning("%s", text)
+
+
+def seconds(value: float | timedelta, argument: str) -> float:
+    """
+    Return a span of time in seconds.
+
+    :param value: What the user gave: seconds, or a timedelta.
+    :param argument: The argument it was given in, for the error.
+    :raises RoeInputError: It is no span of time, negative, or without an end.
+    """
+    found = value.total_seconds() if isinstance(value, timedelta) else value
+    if not isinstance(found, int | float) or isinstance(found, bool) or not 0 <= found < math.inf:
+        raise RoeInputError(
+            f"{argument} must be a number of seconds or a timedelta, 0 or more, not {clip(repr(value), 100)}."
+        )
+    return found
 
 
 def in_words(seconds: float) -> str:

@@ -21,7 +21,7 @@ autodoc_inherit_docstrings = False
 # Nothing is fetched while the site is built: what belongs to others has no link.
 nitpick_ignore_regex = [
     ("py:.*", r"(airflow|collections|datetime|pandas|polars|pytest|requests|ssl)\..*"),
-    ("py:class", r"(XComArg|Troubles|airflow_provider_roe\.results\.clickhouse\.ColumnType)"),
+    ("py:class", r"(XComArg|Troubles|timedelta|airflow_provider_roe\.results\.clickhouse\.ColumnType)"),
 ]
 
 html_theme = "furo"

@@ -26,10 +26,11 @@ from airflow_provider_roe.exceptions import (
     RoeUnavailableError,
 )
 from airflow_provider_roe.trouble import Troubles
-from airflow_provider_roe.waiting import Wait
+from airflow_provider_roe.waiting import Wait, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
+    from datetime import timedelta
     from typing import Self
 
     import pandas
@@ -100,7 +101,8 @@ class RoeHook(BaseHook):
         """
         Submit SQL to be run, and return the id by which to ask for it.
 
-        It is sent again only where the server certainly did not act on the first request.
+        It is sent again only where the server certainly did not act on the first request. Airflow cannot hand
+        on what is returned: a ``@task`` returns its ``query_id``.
 
         :param sql: One or more statements, separated by ``;``.
         :param worksheet_id: UUID of the worksheet to run it in; needed if no organization is set.
@@ -174,14 +176,21 @@ class RoeHook(BaseHook):
             )
 
     def wait_for_query(
-        self, query_id: str, *, timeout: float = WEEK, poll_interval: float = 60.0
+        self,
+        query_id: str,
+        *,
+        timeout: float | timedelta = WEEK,
+        poll_interval: float | timedelta = 60.0,
     ) -> QueryStatus:
         """
         Wait, blocking, until a query has succeeded, and return its status.
 
+        Airflow cannot hand a status on: a ``@task`` returns its
+        :meth:`~airflow_provider_roe.api.QueryStatus.as_dict`.
+
         :param query_id: The UUID that :meth:`submit_query` returned.
-        :param timeout: Seconds after which to give up. Default: 7 days.
-        :param poll_interval: Seconds between two polls; the first come after 1, 2, 4, … s.
+        :param timeout: Seconds, or a timedelta, after which to give up. Default: 7 days.
+        :param poll_interval: Seconds, or a timedelta, between two polls; the first come after 1, 2, 4, … s.
         :raises RoeQueryFailedError: The query ended otherwise.
         :raises RoeTimeoutError: It has not ended in time.
         :raises RoeInputError: An argument or a field of the connection cannot be used.
@@ -190,8 +199,8 @@ class RoeHook(BaseHook):
         wait = Wait(
             query_id=query_id,
             started_at=time.time(),
-            timeout=timeout,
-            poke_interval=poll_interval,
+            timeout=seconds(timeout, "timeout"),
+            poke_interval=seconds(poll_interval, "poll_interval"),
             exponential_backoff=False,
             max_wait=None,
             silent_fail=False,
@@ -214,8 +223,8 @@ class RoeHook(BaseHook):
         *,
         worksheet_id: str | None = None,
         use_admin: bool = False,
-        timeout: float = WEEK,
-        poll_interval: float = 60.0,
+        timeout: float | timedelta = WEEK,
+        poll_interval: float | timedelta = 60.0,
     ) -> list[Any]:
         """
         Run SQL, wait, and return its rows: dicts from column to Python value.
@@ -226,8 +235,8 @@ class RoeHook(BaseHook):
         :param sql: One or more statements, separated by ``;``.
         :param worksheet_id: UUID of the worksheet to run it in; needed if no organization is set.
         :param use_admin: Roe's ``use_admin``.
-        :param timeout: Seconds after which to give up. Default: 7 days.
-        :param poll_interval: Seconds between two polls; the first come after 1, 2, 4, … s.
+        :param timeout: Seconds, or a timedelta, after which to give up. Default: 7 days.
+        :param poll_interval: Seconds, or a timedelta, between two polls; the first come after 1, 2, 4, … s.
         """
         from airflow_provider_roe.results.rows import rows, the_one
 
@@ -241,8 +250,8 @@ class RoeHook(BaseHook):
         df_type: Literal["pandas", "polars"] = "pandas",
         worksheet_id: str | None = None,
         use_admin: bool = False,
-        timeout: float = WEEK,
-        poll_interval: float = 60.0,
+        timeout: float | timedelta = WEEK,
+        poll_interval: float | timedelta = 60.0,
     ) -> pandas.DataFrame | polars.DataFrame:
         """
         Do as :meth:`run` does, and return a data frame: of the last statement that returns columns.
@@ -261,8 +270,15 @@ class RoeHook(BaseHook):
 
     @contextmanager
     def _result_of(
-        self, sql: str, worksheet_id: str | None, use_admin: bool, timeout: float, poll_interval: float
+        self,
+        sql: str,
+        worksheet_id: str | None,
+        use_admin: bool,
+        timeout: float | timedelta,
+        poll_interval: float | timedelta,
     ) -> Iterator[SpooledResult]:
+        # Checked before the query is submitted.
+        timeout, poll_interval = seconds(timeout, "timeout"), seconds(poll_interval, "poll_interval")
         query_id = self.submit_query(sql, worksheet_id=worksheet_id, use_admin=use_admin).query_id
         self.wait_for_query(query_id, timeout=timeout, poll_interval=poll_interval)
         with self.open_query_result(query_id) as result:

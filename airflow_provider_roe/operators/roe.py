@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-import math
+import json
 import time
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.providers.common.compat.sdk import ResumableJobMixin, conf
 
-from airflow_provider_roe.api import QueryState
+from airflow_provider_roe.api import QueryState, clip, uuid
 from airflow_provider_roe.connection import WEEK
 from airflow_provider_roe.exceptions import (
     RoeInputError,
     RoeNotFoundError,
     RoeQueryFailedError,
+    RoeResultError,
     RoeTimeoutError,
 )
 from airflow_provider_roe.hooks.roe import RoeHook
-from airflow_provider_roe.waiting import Wait
+from airflow_provider_roe.waiting import Wait, seconds
 from airflow_provider_roe.waiting_task import WaitingTask
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import timedelta
 
     from airflow.providers.common.compat.sdk import Context
     from airflow.providers.openlineage.extractors import OperatorLineage
@@ -41,9 +44,11 @@ class RoeQueryOperator(ResumableJobMixin, WaitingTask):
       dicts of ``path, row_count, columns``;
     - with ``wait_for_completion=False`` the query's id, for a sensor to wait for.
 
-    A query that failed fails the task, and is submitted anew by a retry. Whatever else fails the task or
-    kills its worker, a retry attaches to the query that runs or has succeeded (on Airflow 3.3 or newer).
-    When the task has succeeded and is cleared, the query is submitted anew.
+    A query that failed, or whose rows cannot be handed on, fails the task, and is submitted anew by a retry.
+    Whatever else fails the task or kills its worker, a retry attaches to the query that runs or has succeeded
+    (on Airflow 3.3 or newer), as does the task when it is cleared; but never to one for other SQL, another
+    worksheet or organization, or another Roe. When the task has succeeded and is cleared, the query is
+    submitted anew.
 
     Roe has no call to cancel a query: when the task is killed, the waiting stops and the query goes on.
 
@@ -56,15 +61,16 @@ class RoeQueryOperator(ResumableJobMixin, WaitingTask):
     :param wait_for_completion: Whether to wait for its end.
     :param deferrable: Whether to wait in the triggerer, where a wait occupies no worker slot. By default as
         ``[operators] default_deferrable`` says.
-    :param defer_after: Seconds to poll on the worker before deferring. By default 10, or 0 (one poll) for a
-        mapped task.
-    :param poll_interval: Seconds between two polls; the first come after 1, 2, 4, … s.
-    :param timeout: Seconds after which the task fails, if the query has not ended. Default: 7 days.
+    :param defer_after: Seconds, or a timedelta, to poll on the worker before deferring. By default 10, or 0
+        (one poll) for a mapped task.
+    :param poll_interval: Seconds, or a timedelta, between two polls; the first come after 1, 2, 4, … s.
+    :param timeout: Seconds, or a timedelta, after which the task fails, if the query has not ended. Default:
+        7 days.
     :param result: ``status`` or ``rows``: what the task returns.
     :param max_rows: How many rows it may return; more are an error, never cut off.
     :param output_path: URL of a file for the rows, as ``ObjectStoragePath`` takes it, for example
         ``s3://aws_default@bucket/report.parquet``. The extension says the format: ``.csv``, ``.jsonl`` or
-        ``.parquet``. (templated)
+        ``.parquet``. A mapped task needs one of its own, say with ``{{ ti.map_index }}`` in it. (templated)
     :param durable: Whether a retry attaches to the query of the try before. Airflow before 3.3 cannot.
     """
 
@@ -87,9 +93,9 @@ class RoeQueryOperator(ResumableJobMixin, WaitingTask):
         use_admin: bool = False,
         wait_for_completion: bool = True,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
-        defer_after: float | None = None,
-        poll_interval: float = 60.0,
-        timeout: float = WEEK,
+        defer_after: float | timedelta | None = None,
+        poll_interval: float | timedelta = 60.0,
+        timeout: float | timedelta = WEEK,
         result: Literal["status", "rows"] = "status",
         max_rows: int = 1000,
         output_path: str | None = None,
@@ -106,13 +112,15 @@ class RoeQueryOperator(ResumableJobMixin, WaitingTask):
         self.use_admin = use_admin
         self.wait_for_completion = wait_for_completion
         self.deferrable = deferrable
-        self.defer_after = defer_after
-        self.poll_interval = poll_interval
-        self.timeout = timeout
+        self.defer_after = None if defer_after is None else seconds(defer_after, "defer_after")
+        self.poll_interval = seconds(poll_interval, "poll_interval")
+        self.timeout = seconds(timeout, "timeout")
         self.result = result
         self.max_rows = max_rows
         self.output_path = output_path
         self.query_id: str | None = None
+        optional = ("organization_id", "worksheet_id", "output_path")
+        self._given = [name for name in optional if getattr(self, name) is not None]
         self._check_arguments()
 
     def _check_arguments(self) -> None:
@@ -120,10 +128,6 @@ class RoeQueryOperator(ResumableJobMixin, WaitingTask):
             raise RoeInputError(f"result must be 'status' or 'rows', not {self.result!r}.")
         if not isinstance(self.max_rows, int) or isinstance(self.max_rows, bool) or self.max_rows < 0:
             raise RoeInputError(f"max_rows must be a whole number, 0 or more, not {self.max_rows!r}.")
-        for name in ("poll_interval", "timeout"):
-            value = getattr(self, name)
-            if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < math.inf:
-                raise RoeInputError(f"{name} must be a number of seconds, not {value!r}.")
         if self.output_path is not None and self.result == "rows":
             raise RoeInputError("output_path and result='rows' exclude each other: rows go to one place.")
         if not self.wait_for_completion and (self.output_path is not None or self.result == "rows"):
@@ -131,27 +135,65 @@ class RoeQueryOperator(ResumableJobMixin, WaitingTask):
 
     def execute(self, context: Context) -> Any:
         """Submit the query, or attach to the one that an earlier try has submitted, and wait for its end."""
+        self._check_rendered()
         if self.output_path is not None:
             from airflow_provider_roe.results.files import check_output
 
             check_output(self.output_path)
         return self.execute_resumable(context)
 
-    # What ResumableJobMixin asks for
+    def _check_rendered(self) -> None:
+        """Make sure that no template has made nothing of an argument, which would pass for left out."""
+        for name in self._given:
+            value = getattr(self, name)
+            if value is None or not str(value).strip():
+                raise RoeInputError(
+                    f"{name} was given, but is {value!r} once its template is rendered: mend the template, or"
+                    " leave the argument out."
+                )
 
-    def submit_job(self, context: Context) -> str:
-        """Submit the query and return its id."""
+    # What ResumableJobMixin asks for. The external id, which it keeps over tries, is a dict that also says
+    # what the query was submitted for.
+
+    def submit_job(self, context: Context) -> dict[str, Any]:
+        """Submit the query and return what is kept of it."""
         submitted = self.hook.submit_query(self.sql, worksheet_id=self.worksheet_id, use_admin=self.use_admin)
         self.log.info("Submitted query %s", submitted.query_id)
-        self.worksheet_id = submitted.worksheet_id or self.worksheet_id
-        return submitted.query_id
+        worksheet_id = submitted.worksheet_id or self.worksheet_id
+        return {
+            "query_id": submitted.query_id,
+            "worksheet_id": None if worksheet_id is None else str(worksheet_id),
+            "asked": self._asked(),
+        }
+
+    def _asked(self) -> str:
+        """Return a digest of all that makes this query another one than the next."""
+        connection = self.hook.connection
+        own, worksheet = self.organization_id, self.worksheet_id
+        asked = {
+            "sql": self.sql,
+            "organization_id": connection.organization_id if own is None else uuid(own, "organization_id"),
+            "worksheet_id": worksheet and uuid(worksheet, "worksheet_id"),
+            "base_url": connection.base_url,
+            "use_admin": self.use_admin,
+        }
+        return sha256(json.dumps(asked, default=str).encode()).hexdigest()
 
     def get_job_status(self, external_id: Any, context: Context) -> str:
         """Return how far the query of an earlier try is."""
-        try:
-            return self.hook.get_query_status(external_id).state.value
-        except RoeNotFoundError:
-            return "unknown to Roe"
+        match external_id:
+            case {"query_id": str(query_id), "asked": asked} if asked == self._asked():
+                try:
+                    return self.hook.get_query_status(query_id).state.value
+                except RoeNotFoundError:
+                    return "unknown to Roe"
+            case {"query_id": query_id}:
+                self.log.warning(
+                    "Query %s, which an earlier try has submitted, was for other SQL, another worksheet or"
+                    " organization, or another Roe: it is left alone, and a new one is submitted.",
+                    clip(str(query_id), 100),
+                )
+        return "not for this query"
 
     def is_job_active(self, status: str) -> bool:
         """Tell whether the query runs."""
@@ -163,12 +205,12 @@ class RoeQueryOperator(ResumableJobMixin, WaitingTask):
 
     def poll_until_complete(self, external_id: Any, context: Context) -> Any:
         """Wait for the query's end, here or in the triggerer, and return what the task returns."""
-        self.query_id = str(external_id)
+        self.query_id = str(external_id["query_id"])
         # Whatever do_xcom_push says: the way back from a deferral needs it.
         context["ti"].xcom_push(key="query_id", value=self.query_id)
-        self._push_link(context, self.query_id, self.worksheet_id)
+        self._push_link(context, self.query_id, external_id["worksheet_id"])
         if not self.wait_for_completion:
-            self._forget(context)
+            self._forget_after_success(context)
             self._value: Any = self.query_id
             return self._value
         wait = self._new_wait(context, time.time())
@@ -210,21 +252,50 @@ class RoeQueryOperator(ResumableJobMixin, WaitingTask):
         )
 
     def _finish(self, query: dict[str, Any], context: Context) -> Any:
-        value: Any = query
-        if self.output_path is not None or self.result == "rows":
-            from airflow_provider_roe.results import files, rows
-
-            with self.hook.open_query_result(query["query_id"]) as result:
-                if self.output_path is not None:
-                    value = files.write(result, files.check_output(self.output_path))
-                else:
-                    value = rows.the_one(rows.rows(result, self.max_rows))
-        self._forget(context)
+        self._check_rendered()
+        try:
+            value = self._value_of(query)
+        except (RoeQueryFailedError, RoeResultError, RoeNotFoundError):
+            # A try that attached to it would end the same way, for ever.
+            self._forget(context)
+            raise
+        self._forget_after_success(context)
         return value
 
+    def _value_of(self, query: dict[str, Any]) -> Any:
+        if self.output_path is None and self.result == "status":
+            return query
+        from airflow_provider_roe.results import files, rows
+
+        with self.hook.open_query_result(query["query_id"]) as result:
+            if self.output_path is None:
+                return rows.the_one(rows.rows(result, self.max_rows))
+            rows.check_names_for_xcom(result)
+            return files.write(result, files.check_output(self.output_path))
+
+    def _forget_after_success(self, context: Context) -> None:
+        """
+        Let the task submit its query anew when it is cleared after its success.
+
+        A task that has returned can still fail, for example when its XCom is pushed, and its retry has to
+        find the query. Callbacks come after all that.
+        """
+        if self.durable and context.get("task_state_store") is not None:
+            self.on_success_callback = [self._forget_if_recorded, *self.on_success_callback]
+
+    def _forget_if_recorded(self, context: Context) -> None:
+        # Airflow calls this also when its API server has not taken the success, because it is out, or because
+        # somebody has cleared the task meanwhile.
+        ti: Any = context["ti"]
+        states = ti.get_task_states(
+            dag_id=ti.dag_id, task_ids=[ti.task_id], map_index=ti.map_index, run_ids=[ti.run_id]
+        )
+        if "success" in states.get(ti.run_id, {}).values():
+            self._forget(context)
+
     def _forget(self, context: Context) -> None:
-        """Let the task submit its query anew when it is cleared after its success."""
-        if self.durable and (store := context.get("task_state_store")):
+        store = context.get("task_state_store")
+        if self.durable and store is not None:
             store.delete(self.external_id_key)
 
     def get_openlineage_facets_on_complete(self, _: Any) -> OperatorLineage[Any, Any]:

@@ -12,7 +12,7 @@ import re
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_roe import api
-from airflow_provider_roe.exceptions import RoeError
+from airflow_provider_roe.exceptions import RoeResultError
 from airflow_provider_roe.results import clickhouse as ch
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def _each_cell(
             found.append(read(cell))
         except ValueError as e:
             advice = e.advice if isinstance(e, ch.UnreadableCellError) else ch.DEFAULT_ADVICE
-            raise RoeError(
+            raise RoeResultError(
                 f"Statement {statement.number}, row {number}, column {api.clip(column.name, 100)}: this"
                 f" cannot be read as {api.clip(column.type_name, 100)} without a guess:"
                 f" {api.clip(repr(cell), 100)}. {advice}"

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_roe import api
-from airflow_provider_roe.exceptions import RoeError, RoeInputError
+from airflow_provider_roe.exceptions import RoeError, RoeResultError
 from airflow_provider_roe.results.clickhouse import ColumnType, column_type
 from airflow_provider_roe.results.json_stream import JsonStream
 
@@ -93,12 +93,12 @@ class SpooledResult:
         """
         Make sure that each column can be found by its name.
 
-        :raises RoeInputError: Two columns of a statement have the same name.
+        :raises RoeResultError: Two columns of a statement have the same name.
         """
         for statement in self.statements:
             name, count = Counter(column.name for column in statement.columns).most_common(1)[0]
             if count > 1:
-                raise RoeInputError(
+                raise RoeResultError(
                     f"Statement {statement.number} returns {count} columns called {api.clip(name, 100)}: tell"
                     " them apart with AS."
                 )

@@ -92,7 +92,7 @@ class HostNames:
     def __init__(self, file: Path) -> None:
         self._file = file
         self._file.touch()
-        self.env = {"HOSTS_OF_TESTS": str(file), "PYTHONPATH": str(Path(__file__).parent / "names")}
+        self.env = {"HOSTS_OF_TESTS": str(file), "PYTHONPATH": str(HERE / "processes")}
 
     def add(self, name: str) -> None:
         """Let a name below .test lead to this machine."""
@@ -123,6 +123,8 @@ def airflow(
     home = tmp_path_factory.mktemp("airflow")
     database = postgres and postgres.sql_alchemy_conn
     env = names.env | {"AIRFLOW__CORE__FERNET_KEY": fernet_key, "AIRFLOW__CORE__PARALLELISM": "12"}
+    if not AIRFLOW_2:
+        env |= {"AIRFLOW__CORE__XCOM_BACKEND": "failing_xcom.FailingXCom"}
     new_airflow = LocalAirflow2 if AIRFLOW_2 else LocalAirflow
     with new_airflow(home, dags, sql_alchemy_conn=database, triggerers=2, env=env) as airflow:
         add_connection(airflow, "roe_default", roe)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 KILLED = ("blocking", "deferrable", "not_durable")
 CLEARED = "cleared_while_deferred"
+XCOM_FAILS = ("xcom_fails", "xcom_fails_after_deferral")
 
 
 def pids_of(task: dict[str, Any]) -> list[int]:
@@ -38,24 +39,31 @@ def kill_worker(task: dict[str, Any]) -> None:
 
 
 class Run:
-    """A run in which workers die and a deferred task is cleared, each while its query runs."""
+    """
+    A run in which workers die and a deferred task is cleared, each while its query runs.
+
+    Other tasks cannot return what they have read: for two tries, or at all.
+    """
 
     def __init__(self, airflow: LocalAirflow, roe: RoeSimulator) -> None:
         self.airflow, self.roe = airflow, roe
         self.sql = {name: f"SELECT '{name}' AS task" for name in (*KILLED, CLEARED)}
         long = '/* simulate {"statuses": [["STARTED", 60]]} */'
+        conf = {name: f"{long} {sql}" for name, sql in self.sql.items()}
+        self.sql |= {name: f"SELECT '{name}' AS task" for name in XCOM_FAILS}
+        self.sql["nul"] = "SELECT 'a' || char(0) AS task"
         airflow.wait_for_dag("operators")
-        self.run_id = airflow.trigger("operators", {name: f"{long} {sql}" for name, sql in self.sql.items()})
+        self.run_id = airflow.trigger("operators", self.sql | conf)
         with ThreadPoolExecutor(len(KILLED)) as threads:
             list(threads.map(self.kill, KILLED))
         until(lambda: self.task(CLEARED)["state"] == "deferred")
         self.query_id_while_deferred = airflow.xcom("operators", self.run_id, CLEARED, key="query_id")
-        airflow.api(
-            "POST",
-            "dags/operators/clearTaskInstances",
-            json={"dry_run": False, "only_failed": False, "dag_run_id": self.run_id, "task_ids": [CLEARED]},
-        )
+        self.clear(CLEARED)
         airflow.wait_for_run("operators", self.run_id)
+
+    def clear(self, *names: str) -> None:
+        body = {"dry_run": False, "only_failed": False, "dag_run_id": self.run_id, "task_ids": names}
+        self.airflow.api("POST", "dags/operators/clearTaskInstances", json=body)
 
     def kill(self, name: str) -> None:
         until(lambda: self.is_waited_for(name))
@@ -94,3 +102,25 @@ def test_the_next_try_attaches_to_the_query_unless_the_task_is_not_durable(
 
 def test_the_query_id_is_there_while_the_task_waits(run: Run) -> None:
     assert [run.query_id_while_deferred] == run.query_ids(CLEARED)
+
+
+def test_what_an_xcom_cannot_hold_is_refused_by_the_task(run: Run) -> None:
+    assert run.task("nul")["state"] == "failed"
+    words = "Statement 1, row 1, column task: Airflow's database refuses the character U+0000 in an XCom."
+    assert words in run.airflow.log("operators", run.run_id, "nul")
+
+
+def test_a_task_whose_return_failed_attaches_and_submits_anew_once_it_is_cleared_after_its_success(
+    run: Run,
+) -> None:
+    for name in XCOM_FAILS:
+        log = run.airflow.log("operators", run.run_id, name, 2)
+        assert "The XCom backend is out." in log
+        assert (run.task(name)["state"], run.task(name)["try_number"]) == ("success", 3), log
+        assert len(run.query_ids(name)) == 1
+        assert run.airflow.xcom("operators", run.run_id, name) == [{"task": name}]
+    run.clear(*XCOM_FAILS)
+    run.airflow.wait_for_run("operators", run.run_id)
+    for name in XCOM_FAILS:
+        assert (run.task(name)["state"], run.task(name)["try_number"]) == ("success", 4)
+        assert len(run.query_ids(name)) == 2

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
+from airflow.providers.common.compat.sdk import XCom
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -440,6 +441,39 @@ BODIES = [
     (None, ""),
     ({}, ""),
 ]
+
+
+ENDED = api.QueryStatus(QUERY, "SUCCESS", QueryState.SUCCEEDED, created_at=datetime.now(UTC))
+
+
+class TestXCom:
+    @pytest.mark.parametrize(
+        ("value", "instead"),
+        [
+            (api.SubmittedQuery(QUERY), "its query_id"),
+            (ENDED, r"its as_dict\(\)"),
+            (
+                api.QueryResult(QUERY, "SUCCESS", None, ()),
+                "the rows of its results, or those that RoeHook.run",
+            ),
+            (api.StatementResult("SELECT 1", 0, (), (), ()), "its rows, or those that RoeHook.run"),
+        ],
+        ids=lambda value: type(value).__name__,
+    )
+    @pytest.mark.parametrize("wrapped", [False, True])
+    def test_what_the_next_task_could_not_read_is_refused_with_what_to_return(self, value, instead, wrapped):
+        with pytest.raises(
+            RoeInputError, match=f"{type(value).__name__} cannot be an XCom.*return {instead}"
+        ):
+            XCom.serialize_value([{"query": value}] if wrapped else value)
+
+    @pytest.mark.parametrize("value", [api.SubmittedQuery(QUERY).query_id, ENDED.as_dict()], ids=str)
+    def test_what_to_return_arrives_as_it_is(self, value):
+        class Row:
+            def __init__(self, value):
+                self.value = value
+
+        assert XCom.deserialize_value(Row(XCom.serialize_value(value))) == value
 
 
 class TestErrorMessage:

@@ -29,6 +29,7 @@ def test_there_are_few():
         "RoeNotFoundError",
         "RoeUnavailableError",
         "RoeQueryFailedError",
+        "RoeResultError",
         "RoeTimeoutError",
     }
 

@@ -7,7 +7,6 @@ from pathlib import Path
 #: What is imported where it is first used, for the scheduler parses DAGs all day
 NOT_FOR_PARSING = {
     "aiohttp",
-    "ijson",
     "openlineage",
     "pendulum",
     "pyarrow",

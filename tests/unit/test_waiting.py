@@ -15,7 +15,7 @@ from airflow_provider_roe.exceptions import (
     RoeNotFoundError,
     RoeUnavailableError,
 )
-from airflow_provider_roe.waiting import HAND_OVER, Wait
+from airflow_provider_roe.waiting import HAND_OVER, Wait, seconds
 
 if TYPE_CHECKING:
     from time_machine import TimeMachineFixture
@@ -149,7 +149,7 @@ class TestHowItEnds:
         clock.shift(1)
         assert wait.saw(status("STARTED")) == {
             "kind": "timeout",
-            "message": f"Query {QUERY} is still STARTED after 1 minute 30 seconds; the sensor's timeout is 90"
+            "message": f"Query {QUERY} is still STARTED after 1 minute 30 seconds; the wait's timeout is 90"
             " s. It goes on at Roe, which has no call to cancel it. Request id: r-1.",
         }
 
@@ -189,7 +189,7 @@ class TestHowItEnds:
         clock.shift(3600)
         assert new_wait().failed(RoeUnavailableError("Roe is out.")) == {
             "kind": "timeout",
-            "message": f"Query {QUERY} was not seen to end after 1 hour; the sensor's timeout is 3600 s."
+            "message": f"Query {QUERY} was not seen to end after 1 hour; the wait's timeout is 3600 s."
             " It goes on at Roe, which has no call to cancel it. Last error: Roe is out.",
         }
 
@@ -299,3 +299,22 @@ class TestGoingOnElsewhere:
 
 def test_a_task_stays_away_longer_than_a_supervisor_s_heartbeat():
     assert HAND_OVER == 15
+
+
+class TestSeconds:
+    @pytest.mark.parametrize(
+        ("value", "found"),
+        [(0, 0), (5, 5), (0.5, 0.5), (timedelta(0), 0), (timedelta(hours=1, milliseconds=500), 3600.5)],
+        ids=str,
+    )
+    def test_a_number_or_a_timedelta_is_taken(self, value, found):
+        assert seconds(value, "timeout") == found
+
+    @pytest.mark.parametrize(
+        "value", [-1, timedelta(-1), float("nan"), float("inf"), True, "5", None], ids=str
+    )
+    def test_all_else_is_refused_naming_the_argument(self, value):
+        with pytest.raises(
+            RoeInputError, match="timeout must be a number of seconds or a timedelta, 0 or more,"
+        ):
+            seconds(value, "timeout")

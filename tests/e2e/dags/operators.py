@@ -1,4 +1,4 @@
-"""Queries that are run while their tasks are killed or cleared. The run's conf has their SQL by task id."""
+"""Queries whose tasks are killed, cleared, or cannot return. The run's conf has their SQL by task id."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "deferrable": {"deferrable": True, "defer_after": 50},
     "cleared_while_deferred": {"deferrable": True, "defer_after": 0},
     "not_durable": {"durable": False},
+    "xcom_fails": {"retries": 2},
+    "xcom_fails_after_deferral": {"retries": 2, "deferrable": True, "defer_after": 0},
+    "nul": {"retries": 0},
 }
 
 
@@ -22,11 +25,7 @@ def operators():
         RoeQueryOperator(
             task_id=task_id,
             sql="{{ dag_run.conf[ti.task_id] }}",
-            poll_interval=1,
-            result="rows",
-            retries=1,
-            retry_delay=1,
-            **arguments,
+            **{"poll_interval": 1, "result": "rows", "retries": 1, "retry_delay": 1} | arguments,
         )
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from datetime import timedelta
 
 import pandas
 import polars
@@ -35,6 +36,19 @@ class TestRun:
         roe.plan = QueryPlan(statuses=[("STARTED", math.inf)])
         with pytest.raises(RoeTimeoutError, match="is still STARTED"):
             RoeHook().run(SQL, timeout=0.2, poll_interval=0.05)
+
+    def test_spans_of_time_may_be_timedeltas(self, roe):
+        roe.plan = QueryPlan(statuses=[("STARTED", math.inf)])
+        spans = {"timeout": timedelta(seconds=0.2), "poll_interval": timedelta(seconds=0.05)}
+        with pytest.raises(RoeTimeoutError, match=r"the wait's timeout is 0\.2 s"):
+            RoeHook().run(SQL, **spans)
+
+    @pytest.mark.parametrize("argument", ["timeout", "poll_interval"])
+    @pytest.mark.parametrize("method", ["run", "get_df"])
+    def test_other_spans_are_refused_before_anything_is_submitted(self, roe, method, argument):
+        with pytest.raises(RoeInputError, match=f"{argument} must be a number of seconds or a timedelta"):
+            getattr(RoeHook(), method)(SQL, **{argument: "5"})
+        assert roe.requests == []
 
     @pytest.mark.usefixtures("impatient")
     def test_a_hiccup_is_waited_out(self, roe, connect):

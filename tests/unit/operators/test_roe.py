@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import json
 import math
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from airflow import __version__ as airflow_version
@@ -18,6 +20,7 @@ from airflow_provider_roe.exceptions import (
 )
 from airflow_provider_roe.operators.roe import RoeQueryOperator
 from airflow_provider_roe.testing import Fault, QueryPlan
+from tests.unit.results.answers import body, statement
 
 RUNS_ON = QueryPlan(statuses=[("STARTED", math.inf)])
 FAILS = QueryPlan(statuses=(), ends_as="FAILURE", error="Unknown table")
@@ -30,6 +33,9 @@ def new_operator(sql: str = "SELECT 1 AS n", **arguments: Any) -> RoeQueryOperat
 
 class TaskInstance:
     """As much of a task instance as the operator looks at."""
+
+    dag_id, run_id, task_id = "dag", "manual__1", "run"
+    recorded_as = "running"
 
     def __init__(self, map_index: int = -1) -> None:
         self.map_index = map_index
@@ -44,6 +50,12 @@ class TaskInstance:
     def xcom_pull(self, *, task_ids: str, key: str, map_indexes: int) -> Any:
         assert (task_ids, map_indexes) == ("run", self.map_index)
         return self.xcoms.get(key)
+
+    def get_task_states(
+        self, dag_id: str, *, map_index: int, task_ids: list[str], run_ids: list[str]
+    ) -> dict[str, dict[str, str]]:
+        assert (dag_id, map_index, task_ids, run_ids) == ("dag", self.map_index, ["run"], ["manual__1"])
+        return {"manual__1": {"run": self.recorded_as}}
 
 
 class Store(dict[str, Any]):
@@ -65,6 +77,13 @@ def next_try(context: dict[str, Any]) -> dict[str, Any]:
     return context | {"ti": TaskInstance()}
 
 
+def end(operator: RoeQueryOperator, context: dict[str, Any], recorded_as: str = "success") -> None:
+    """Do what Airflow does with a task that has returned, once its API server has been told."""
+    context["ti"].recorded_as = recorded_as
+    for callback in operator.on_success_callback or ():
+        callback(context)
+
+
 class TestArguments:
     @pytest.mark.parametrize(
         ("arguments", "words"),
@@ -73,9 +92,12 @@ class TestArguments:
             ({"max_rows": -1}, "max_rows must be a whole number, 0 or more, not -1"),
             ({"max_rows": 1.5}, "max_rows"),
             ({"max_rows": True}, "max_rows"),
-            ({"poll_interval": -1}, "poll_interval must be a number of seconds, not -1"),
-            ({"poll_interval": "5"}, "poll_interval"),
-            ({"timeout": math.nan}, "timeout"),
+            ({"poll_interval": -1}, "poll_interval must be a number of seconds or a timedelta, .* not -1"),
+            ({"poll_interval": "5"}, "poll_interval must be .* not '5'"),
+            ({"timeout": math.nan}, "timeout must be .* not nan"),
+            ({"timeout": None}, "timeout must be .* not None"),
+            ({"timeout": timedelta(seconds=-1)}, r"timeout must be .* not datetime\.timedelta\("),
+            ({"defer_after": True}, "defer_after must be .* not True"),
             ({"result": "rows", "output_path": "/tmp/x.csv"}, "exclude each other"),
             ({"result": "rows", "wait_for_completion": False}, "leaves no rows"),
             ({"output_path": "/tmp/x.csv", "wait_for_completion": False}, "leaves no rows"),
@@ -85,6 +107,24 @@ class TestArguments:
     def test_wrong_ones_are_refused_when_the_dag_is_parsed(self, arguments, words):
         with pytest.raises(RoeInputError, match=words):
             new_operator(**arguments)
+
+    def test_spans_of_time_are_seconds_or_timedeltas_as_the_sensor_s_are(self):
+        operator = new_operator(
+            timeout=timedelta(hours=1), poll_interval=timedelta(seconds=5), defer_after=timedelta(minutes=1)
+        )
+        assert (operator.timeout, operator.poll_interval, operator.defer_after) == (3600, 5, 60)
+
+    @pytest.mark.parametrize("rendered", [None, "", "  "])
+    @pytest.mark.parametrize("name", ["output_path", "organization_id", "worksheet_id"])
+    def test_one_of_which_a_template_makes_nothing_is_refused_before_any_request(
+        self, roe, connect, context, name, rendered
+    ):
+        connect(roe)
+        operator = new_operator(**{name: "{{ params.nothing }}"})
+        setattr(operator, name, rendered)
+        with pytest.raises(RoeInputError, match=f"{name} was given, but is {rendered!r} once its template"):
+            operator.execute(context)
+        assert roe.requests == []
 
     @pytest.mark.parametrize("sql", ["", "  ", None])
     def test_empty_sql_is_refused_before_any_request(self, roe, connect, context, sql):
@@ -191,8 +231,10 @@ class TestNextTry:
         assert len(roe.requests_of("submit")) == 2
 
     def test_a_query_that_roe_knows_no_more_is_submitted_anew(self, roe, context):
-        context["task_state_store"].set("query_id", UNKNOWN_QUERY)
-        assert new_operator().execute(context)["status"] == "SUCCESS"
+        new_operator().execute(context)
+        roe.queries.clear()
+        assert new_operator().execute(next_try(context))["status"] == "SUCCESS"
+        assert len(roe.requests_of("submit")) == 2
 
     @pytest.mark.parametrize("how", ["waiting", "after the trigger", "without waiting"])
     def test_a_task_that_has_succeeded_and_is_cleared_runs_its_query_anew(self, roe, context, how):
@@ -201,10 +243,11 @@ class TestNextTry:
             with pytest.raises(TaskDeferred):
                 new_operator(deferrable=True, defer_after=0).execute(context)
             event = {"kind": "success", "query": {"query_id": UNKNOWN_QUERY, "status": "SUCCESS"}}
-            new_operator().execute_complete(context, event)
+            (operator := new_operator()).execute_complete(context, event)
             roe.plan = QueryPlan(statuses=(), ends_as="SUCCESS")
         else:
-            new_operator(wait_for_completion=how == "waiting").execute(context)
+            (operator := new_operator(wait_for_completion=how == "waiting")).execute(context)
+        end(operator, context)
         new_operator().execute(next_try(context))
         assert len(roe.requests_of("submit")) == 2
 
@@ -314,6 +357,182 @@ if Version(airflow_version) >= Version("3.3"):
                 new_operator(result="rows").execute(context)
             assert new_operator(result="rows").execute(next_try(context)) == [{"n": 1}]
             assert len(roe.requests_of("submit")) == 1
+
+        @pytest.mark.parametrize("recorded_as", ["up_for_retry", "running", "restarting", "failed"])
+        @pytest.mark.parametrize("how", ["waiting", "after the trigger", "without waiting"])
+        def test_a_task_that_fails_after_it_has_returned_attaches(self, roe, context, how, recorded_as):
+            operator = new_operator(wait_for_completion=how != "without waiting")
+            value = operator.execute(context)
+            if how == "after the trigger":
+                event = {"kind": "success", "query": value}
+                (operator := new_operator()).execute_complete(context, event)
+            if recorded_as != "up_for_retry":  # where Airflow calls nothing
+                end(operator, context, recorded_as)
+            again = new_operator(wait_for_completion=how != "without waiting")
+            assert again.execute(next_try(context)) == value
+            assert len(roe.requests_of("submit")) == 1
+
+        def test_the_callbacks_of_the_user_are_kept_and_those_set_late_as_well(self, roe, context):
+            called = []
+            operator = new_operator(on_success_callback=called.append)
+            assert operator.on_success_callback == [called.append]
+            operator.on_success_callback = [called.append, called.append]  # as a cluster policy does
+            operator.execute(context)
+            end(operator, context)
+            assert called == [context, context]
+            assert context["task_state_store"] == {}
+
+    class TestNextTryOfAnotherQuery:
+        @pytest.fixture(autouse=True)
+        def _connected(self, roe, connect):
+            connect(roe)
+
+        def check(self, roe, context, first, then, capsys):
+            """Let a task run one query and, when it is cleared, another."""
+            roe.plan = QueryPlan(statuses=(), ends_as="SUCCESS")
+            old = first.execute(context)["query_id"]
+            roe.requests.clear()
+            new = then.execute(next_try(context))["query_id"]
+            assert new != old
+            assert len(roe.requests_of("submit")) == 1
+            assert roe.requests_of("status", old) == []
+            told = capsys.readouterr().out
+            assert f"Query {old}, which an earlier try has submitted, was for other SQL" in told
+            assert context["task_state_store"]["query_id"]["query_id"] == new
+
+        @pytest.mark.parametrize(
+            "changed",
+            [
+                {"sql": "SELECT 2 AS n"},
+                {"worksheet_id": str(UUID(int=1))},
+                {"use_admin": True},
+                {"roe_conn_id": "roe_elsewhere"},
+            ],
+            ids=str,
+        )
+        def test_it_does_not_attach(self, roe, connect, context, changed, capsys):
+            connect(roe.url.replace("127.0.0.1", "localhost"), conn_id="roe_elsewhere", api_key=roe.api_key,
+                    organization_id=roe.organization_id)  # fmt: skip
+            self.check(roe, context, new_operator(), new_operator(**changed), capsys)
+
+        @pytest.mark.parametrize("named_by", ["the task", "the connection"])
+        def test_nor_for_another_organization(self, roe, connect, context, named_by, capsys, monkeypatch):
+            first, other = new_operator(), str(UUID(int=2))
+            first.hook.connection  # noqa: B018 - reads it before it changes
+            if named_by == "the connection":
+                connect(roe, organization_id=other)
+                then = new_operator()
+            else:
+                then = new_operator(organization_id=other)
+            old = first.execute(context)["query_id"]
+            monkeypatch.setattr(roe, "organization_id", other)
+            roe.requests.clear()
+            assert then.execute(next_try(context))["query_id"] != old
+            assert roe.requests_of("status", old) == []
+
+        def test_a_mapped_task_with_another_input_runs_that(self, roe, context):
+            context |= {"ti": TaskInstance(map_index=2)}
+            for value in ("X", "Y"):
+                operator = new_operator(f"SELECT '{value}' AS v", result="rows")
+                assert operator.execute(context) == [{"v": value}]
+
+        def test_what_is_the_same_in_other_words_attaches(self, roe, context):
+            first = new_operator(worksheet_id=UNKNOWN_QUERY)
+            value = first.execute(context)
+            same = new_operator(
+                worksheet_id=UNKNOWN_QUERY.upper(), organization_id=roe.organization_id.upper()
+            )
+            assert same.execute(next_try(context)) == value
+
+        def test_what_is_kept_is_two_ids_and_a_digest(self, roe, context):
+            new_operator("SELECT 'secret' AS n").execute(context)
+            [query] = roe.queries.values()
+            kept = json.loads(json.dumps(context["task_state_store"]["query_id"]))
+            assert len(kept.pop("asked")) == 64
+            assert kept == {"query_id": query.id, "worksheet_id": query.worksheet_id}
+
+        @pytest.mark.parametrize("kept", [UNKNOWN_QUERY, {}, [1], {"query_id": 1}], ids=str)
+        def test_what_somebody_has_put_into_the_store_is_no_query_of_its_own(self, roe, context, kept):
+            context["task_state_store"].set("query_id", kept)
+            assert new_operator().execute(context)["status"] == "SUCCESS"
+            assert len(roe.requests_of("submit")) == 1
+
+    class TestResultThatCannotBeHandedOn:
+        """A query that had to attach to it would fail for ever."""
+
+        def finish(self, roe, connect, context, fault, **arguments):
+            """Finish a task whose query has succeeded, and return whether it is kept for the next try."""
+            connect(roe)
+            query_id = roe.submit("SELECT 1")
+            context["task_state_store"].set("query_id", {"query_id": query_id, "asked": "…"})
+            if "body" in fault:
+                fault["body"]["worksheet_query_id"] = query_id
+            if fault:
+                roe.add_fault(Fault(call="result", **{"status_code": 200} | fault))
+            event = {"kind": "success", "query": {"query_id": query_id, "status": "SUCCESS"}}
+            with pytest.raises(Exception) as e:  # noqa: PT011 - the caller looks at it
+                new_operator(**{"result": "rows"} | arguments).execute_complete(context, event)
+            return e.value, bool(context["task_state_store"])
+
+        @pytest.mark.parametrize(
+            ("columns", "words"),
+            [
+                ({"n": ("UInt8", ["1", "2"])}, "returns 2 rows, more than max_rows=1"),
+                ({"n": ("UInt8", ["x"])}, "cannot be read as UInt8"),
+                ({"n": ("String", ["a\0"])}, r"refuses the character U\+0000"),
+                ({"a": ("UInt8", ["1"]), "b": ("UInt8", ["1"])}, "2 columns called n"),
+            ],
+            ids=["max_rows", "cell", "NUL", "names"],
+        )
+        def test_it_is_forgotten(self, roe, connect, context, columns, words):
+            answer = body(statement(**columns))
+            if len(columns) == 2:
+                answer["results"][0]["column_names"] = ["n", "n"]
+            error, kept = self.finish(roe, connect, context, {"body": answer}, max_rows=1)
+            with pytest.raises(RoeInputError, match=words):
+                raise error
+            assert not kept
+
+        def test_it_is_forgotten_where_roe_has_it_no_more(self, roe, connect, context):
+            gone = {"status_code": 404, "body": {"detail": "Not found."}}
+            error, kept = self.finish(roe, connect, context, gone)
+            assert (type(error).__name__, kept) == ("RoeNotFoundError", False)
+
+        @pytest.mark.parametrize("fault", [{"status_code": 503}, {"status_code": 403}], ids=str)
+        def test_it_is_kept_where_it_could_not_be_had(self, roe, connect, context, fault):
+            assert self.finish(roe, connect, context, fault)[1]
+
+        def test_it_is_kept_where_the_file_could_not_be_written(
+            self, roe, connect, context, tmp_path, monkeypatch
+        ):
+            def fail(*_: Any) -> None:
+                raise OSError(28, "No space left on device")
+
+            monkeypatch.setattr(Path, "replace", fail)
+            path = f"file://{tmp_path}/rows.csv"
+            error, kept = self.finish(roe, connect, context, {}, result="status", output_path=path)
+            assert (isinstance(error, OSError), kept) == (True, True)
+
+        def test_a_column_s_name_that_an_xcom_cannot_hold_is_refused_before_the_file_is_written(
+            self, roe, connect, context, tmp_path
+        ):
+            answer = body(statement(n=("UInt8", ["1"])))
+            answer["results"][0]["column_names"] = ["a\0b"]
+            path = f"file://{tmp_path}/rows.csv"
+            error, kept = self.finish(
+                roe, connect, context, {"body": answer}, result="status", output_path=path
+            )
+            assert r"Statement 1, column 'a\x00b': Airflow's database refuses the char" in str(error)
+            assert not kept
+            assert list(tmp_path.iterdir()) == []
+
+        def test_sql_that_returns_fewer_rows_is_run_then(self, roe, connect, context):
+            connect(roe)
+            many = "SELECT 1 AS n UNION ALL SELECT 2 UNION ALL SELECT 3 LIMIT {}"
+            with pytest.raises(RoeInputError, match="max_rows=2"):
+                new_operator(many.format(3), result="rows", max_rows=2).execute(context)
+            mended = new_operator(many.format(2), result="rows", max_rows=2)
+            assert mended.execute(next_try(context)) == [{"n": 1}, {"n": 2}]
 
 else:
 

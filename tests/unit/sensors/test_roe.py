@@ -161,7 +161,7 @@ class TestPokeMode:
     )
     def test_a_query_that_runs_on_beyond_the_timeout(self, roe, connect, flags, error):
         connect(roe)
-        with pytest.raises(error, match=r"is still STARTED after 0\.\d s; the sensor's timeout is 0\.2 s"):
+        with pytest.raises(error, match=r"is still STARTED after 0\.\d s; the wait's timeout is 0\.2 s"):
             new_sensor(roe.submit("SELECT 1", RUNS_ON), timeout=0.2, **FLAGS[flags]).execute(context())
 
     @pytest.mark.parametrize(
