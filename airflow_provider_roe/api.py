@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum
-from typing import TYPE_CHECKING, Any, NoReturn
+from functools import lru_cache
+from os.path import commonprefix
+from typing import TYPE_CHECKING, Any, NoReturn, TypeGuard
 from uuid import UUID
 
 from airflow_provider_roe.exceptions import (
@@ -52,6 +54,7 @@ _ADVICE = {
     " and the task's organization_id.",
     404: "Roe knows no such query in this organization: check query_id and organization_id.",
 }
+_NOT_JSON = object()
 _NOT_ROE = "This is not Roe's query API: check the connection's Base URL (host)."
 
 
@@ -93,6 +96,7 @@ class Response:
     :param body: At most the request's ``max_body`` bytes.
     :param overlong: Whether there was more.
     :param headers: By name, in any case.
+    :param secret: The API key that was sent, and so may come back in any text.
     """
 
     status_code: int
@@ -100,6 +104,15 @@ class Response:
     body: bytes
     request_id: str
     overlong: bool = False
+    secret: str = field(default="", repr=False)
+
+    def quote(self, text: str, limit: int = 2000) -> str:
+        """Return text of the answer, fit to be told: without the API key, and clipped."""
+        return clip(redact(text, self.secret), limit)
+
+    def quote_start(self) -> str:
+        """Return the start of the body, fit to be told; without its NULs, of which UTF-16 is half."""
+        return self.quote(self.body[:1000].decode("utf-8", "replace").replace("\0", ""), 200)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +221,10 @@ def uuid(value: object, field: str) -> str:
     raise RoeInputError(f"{field} must be a UUID such as {NIL_UUID}, not {clip(repr(value), 100)}.")
 
 
+def _is_uuid(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and bool(_UUID.fullmatch(value))
+
+
 def status_request(query_id: object, organization_id: str | None) -> Request:
     """Ask how far a query is."""
     return _query_request("status", query_id, organization_id, MAX_BODY)
@@ -304,10 +321,10 @@ def read_status(
             )
             return QueryStatus(
                 query_id=query_id,
-                status=clip(status, 100),
+                status=clip(status, 100) if known else response.quote(status, 100),
                 state=state,
                 known=known,
-                error=clip(_messages(answer.get("error"))) or None,
+                error=response.quote(_messages(answer.get("error"))) or None,
                 created_at=_time(answer.get("created_at")),
                 finished_at=_time(finished_at),
                 request_id=response.request_id,
@@ -329,8 +346,8 @@ def read_submitted(request: Request, response: Response) -> SubmittedQuery:
             worksheet_id = worksheet.get("id") if isinstance(worksheet, dict) else None
             return SubmittedQuery(
                 query_id.lower(),
-                worksheet_id=worksheet_id if isinstance(worksheet_id, str) else None,
-                status=clip(status, 100) if isinstance(status, str) else None,
+                worksheet_id=worksheet_id.lower() if _is_uuid(worksheet_id) else None,
+                status=response.quote(status, 100) if isinstance(status, str) else None,
             )
     _refuse_shape(request, response, "a submitted query")
 
@@ -346,7 +363,7 @@ def read_result(request: Request, response: Response) -> QueryResult:
         } if query_id.lower() == request.query_id:
             statements = tuple(filter(None, map(_read_statement, results)))
             if len(statements) == len(results):
-                error = clip(_messages(rest.get("error"))) or None
+                error = response.quote(_messages(rest.get("error"))) or None
                 return QueryResult(query_id.lower(), clip(status, 100), error, statements)
     _refuse_shape(request, response, "the result of this query")
 
@@ -384,14 +401,25 @@ def _read_json(request: Request, response: Response) -> Any:
         _refuse_code(request, response)
     if response.overlong:
         _refuse_shape(request, response, f"within {request.max_body:,} bytes")
-    try:
-        return json.loads(response.body)
-    except (ValueError, RecursionError):
+    if (answer := _parse(response.body)) is _NOT_JSON:
         _refuse_shape(request, response, "JSON")
+    return answer
+
+
+def _parse(body: bytes) -> Any:
+    """
+    Return the value of a body in JSON, as Python reads it; or ``_NOT_JSON``.
+
+    Python reads UTF-8, 16 and 32, with a byte order mark and without; NaN and Infinity; lone surrogates.
+    """
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return _NOT_JSON
 
 
 def _refuse_shape(request: Request, response: Response, expected: str) -> NoReturn:
-    start = clip(response.body[:800].decode("utf-8", "replace"), 200)
+    start = response.quote_start()
     kind = f"answered with {response.status_code} and a body that is not {expected}"
     raise RoeUnavailableError(
         f"{request.method} {request.path} was {kind}; it starts with {start!r}. {_NOT_ROE}",
@@ -404,7 +432,7 @@ def _refuse_shape(request: Request, response: Response, expected: str) -> NoRetu
 
 def _refuse_code(request: Request, response: Response) -> NoReturn:
     code = response.status_code
-    text = error_message(response.body)
+    text = error_message(response)
     message = f"{request.method} {request.path} was answered with {code}{f': {text}' if text else ''}"
     if not message.endswith((".", "!", "?")):
         message += "."
@@ -423,7 +451,7 @@ def _refuse_code(request: Request, response: Response) -> NoReturn:
         advice = f"Redirects are not followed, for the API key must not travel. {_NOT_ROE}"
     elif code == 401:
         error = RoeAuthenticationError
-    elif code == 404 and _is_json(response.body):
+    elif code == 404 and _parse(response.body) is not _NOT_JSON:
         error = RoeNotFoundError
     elif code == 404:
         advice = _NOT_ROE
@@ -431,16 +459,15 @@ def _refuse_code(request: Request, response: Response) -> NoReturn:
     raise error(f"{advice} {message}".strip(), status_code=code, request_id=response.request_id)
 
 
-def error_message(body: bytes) -> str:
+def error_message(response: Response) -> str:
     """
     Find the message in an error's body, in whatever shape Roe, or a proxy in between, wrote it.
 
     Returns it cut to 2,000 characters and harmless to print; the body's start if it is no JSON; or "".
     """
-    try:
-        return clip(_messages(json.loads(body)))
-    except (ValueError, RecursionError):
-        return clip(body[:800].decode("utf-8", "replace"), 200)
+    if (answer := _parse(response.body)) is _NOT_JSON:
+        return response.quote_start()
+    return response.quote(_messages(answer))
 
 
 def _messages(value: Any, depth: int = 4) -> str:
@@ -458,12 +485,42 @@ def _messages(value: Any, depth: int = 4) -> str:
     return str(value)
 
 
-def _is_json(body: bytes) -> bool:
-    try:
-        json.loads(body)
-    except (ValueError, RecursionError):
-        return False
-    return True
+def redact(text: str, secret: str) -> str:
+    """
+    Return foreign text without the API key, also where that is escaped or cut off.
+
+    It is for what is told: messages, logs, XComs. Never for rows: a key may be a word that they hold, too.
+
+    :param text: What a server may have written.
+    :param secret: The API key that it was sent.
+    """
+    for start, rests in _ways_to_write(secret).items():
+        before, *after = text.split(start)
+        text = "***".join([before, *(_without_start(piece, rests) for piece in after)])
+    return text
+
+
+def _without_start(text: str, starts: list[str]) -> str:
+    return text[max(len(commonprefix([text, start])) for start in starts) :]  # noqa: RUF071 - of characters
+
+
+@lru_cache(maxsize=16)
+def _ways_to_write(secret: str) -> dict[str, list[str]]:
+    """
+    Return a text as it is, as in JSON, in a URL, and in HTML: by the first characters, what may follow them.
+
+    Texts are cut to a length before they are looked at, so that a key's first characters stand for it.
+    """
+    from html import escape
+    from urllib.parse import quote
+
+    in_json, in_url = json.dumps(secret)[1:-1], quote(secret, safe="")
+    in_lower_case = re.sub("%..", lambda code: code[0].lower(), in_url)
+    ways: dict[str, list[str]] = {}
+    for way in (escape(secret), in_url, in_lower_case, in_json.replace("/", "\\/"), in_json, secret):
+        if way:
+            ways.setdefault(way[:8], []).append(way[8:])
+    return ways
 
 
 def clip(text: str, limit: int = 2000) -> str:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, BinaryIO, ClassVar
 from weakref import WeakKeyDictionary
 
 from airflow_provider_roe import __version__
-from airflow_provider_roe.api import Request, Response, clip
+from airflow_provider_roe.api import Request, Response, clip, redact
 from airflow_provider_roe.exceptions import RoeInputError, RoeUnavailableError
 
 if TYPE_CHECKING:
@@ -91,8 +91,8 @@ def download(
     :raises RoeUnavailableError: There is no whole answer.
     :raises OSError: The file cannot be written.
     """
-    request_id, key = os.urandom(16).hex(), connection.api_key.encode()
-    start, held = b"", b""
+    request_id = os.urandom(16).hex()
+    start = bytearray()
     file.seek(0)
     file.truncate()
     with ExitStack() as stack:
@@ -108,16 +108,10 @@ def download(
                 chunk = answer.raw.read1(65536, decode_content=True)
                 if time.monotonic() > give_up_at:
                     raise TimeoutError
-            # Whatever a server echoes, the key is not in it, not even over two chunks.
-            held = (held + chunk).replace(key, b"***")
-            ready = max(len(held) - len(key) + 1, 0) if chunk else len(held)
-            out, held = held[:ready], held[ready:]
-            file.write(out)  # not within the above: a full disk is no trouble of Roe's
-            start += out[: 1000 - len(start)]
+            file.write(chunk)  # not within the above: a full disk is no trouble of Roe's
+            start += chunk[: 1000 - len(start)]
             if not chunk:
-                return _response(
-                    connection, request, answer.status_code, answer.headers, bytearray(start), request_id
-                )
+                return _response(connection, request, answer.status_code, answer.headers, start, request_id)
             if file.tell() > until:
                 until = file.tell() + 1024 * 1024
                 give_up_at = time.monotonic() + connection.request_timeout
@@ -365,10 +359,10 @@ def _response(
     return Response(
         status_code,
         headers,
-        # Whatever a server echoes, the key is not in it.
-        bytes(body[: request.max_body]).replace(connection.api_key.encode(), b"***"),
+        bytes(body[: request.max_body]),
         request_id,
         overlong=len(body) > request.max_body,
+        secret=connection.api_key,
     )
 
 
@@ -404,7 +398,8 @@ def _unavailable(
             trouble = f"{url} did not answer within {connection.request_timeout:g} s"
         case _:
             words = getattr(cause, "message", None) or cause  # aiohttp's str() has a number that is not Roe's
-            trouble = f"the connection to {url} broke ({clip(f'{type(cause).__name__}: {words}', 200)})"
+            told = clip(redact(f"{type(cause).__name__}: {words}", connection.api_key), 200)
+            trouble = f"the connection to {url} broke ({told})"
     return RoeUnavailableError(
         f"{request.method} {request.path} got no answer: {trouble}.",
         request_id=request_id,

@@ -379,7 +379,7 @@ class RoeHook(BaseHook):
         try:
             return call.read(connection, request, call.send(self.get_conn(), connection, request))
         except RoeRequestError as e:
-            e.conn_id = self.roe_conn_id
+            self._complete(e)
             raise
 
     async def _acall(
@@ -412,12 +412,17 @@ class RoeHook(BaseHook):
         try:
             answer = call.read(shared.connection, request, await shared.send(request, until()))
         except RoeRequestError as e:
-            e.conn_id = self.roe_conn_id
+            self._complete(e)
             if e.status_code == 429 and isinstance(e, RoeUnavailableError):
                 shared.hold_back(e.retry_after)
             raise
         shared.carry_on()
         return answer
+
+    def _complete(self, error: RoeRequestError) -> None:
+        error.conn_id = self.roe_conn_id
+        # The libraries' own errors hold the request's headers, and what a server made of them.
+        error.__cause__ = error.__context__ = None
 
     def _log_change(self) -> None:
         self.log.info(

@@ -3,7 +3,9 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from html import escape
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 from uuid import UUID
 
 import pytest
@@ -445,26 +447,26 @@ BODIES = [
 class TestErrorMessage:
     @pytest.mark.parametrize(("body", "text"), BODIES, ids=[repr(body)[:40] for body, _ in BODIES])
     def test_it_is_found_in_each_shape(self, body, text):
-        assert text in api.error_message(answer(body).body)
-        assert bool(text) == bool(api.error_message(answer(body).body))
+        assert text in api.error_message(answer(body))
+        assert bool(text) == bool(api.error_message(answer(body)))
 
     @pytest.mark.parametrize(
         "body", [{"message": None, "detail": "no"}, {"detail": "", "error": "no"}], ids=repr
     )
     def test_an_empty_message_does_not_hide_another(self, body):
-        assert "no" in api.error_message(answer(body).body)
+        assert "no" in api.error_message(answer(body))
 
     def test_it_is_cut_to_2000_characters(self):
-        assert len(api.error_message(answer({"detail": "x" * 100_000}).body)) == 2000
+        assert len(api.error_message(answer({"detail": "x" * 100_000}))) == 2000
 
     def test_it_is_one_printable_line(self):
-        text = api.error_message(answer({"detail": "a\x1b[2J\r\nb\u202ec\u2028d\x00"}).body)
+        text = api.error_message(answer({"detail": "a\x1b[2J\r\nb\u202ec\u2028d\x00"}))
         assert text.isprintable()
         assert text == "a [2J b c d"
 
     def test_a_body_that_nests_without_end_does_not_end_the_task(self):
-        assert api.error_message(b"[" * 100_000).startswith("[[[")
-        assert "…" in api.error_message(b"[" * 50 + b"]" * 50)
+        assert api.error_message(answer(b"[" * 100_000)).startswith("[[[")
+        assert "…" in api.error_message(answer(b"[" * 50 + b"]" * 50))
 
 
 CODES = [
@@ -647,6 +649,31 @@ class TestClip:
     def test_it_is_cut_to_the_limit_and_says_so(self, length):
         clipped = api.clip("x" * length, 10)
         assert clipped == ("x" * length if length <= 10 else "x" * 9 + "…")
+
+
+class TestRedact:
+    @pytest.mark.parametrize(
+        ("text", "key", "told"),
+        [
+            ("", "the-key", ""),
+            ("nothing of it", "the-key", "nothing of it"),
+            ("a", "", "a"),
+            ("test company", "test", "*** company"),
+            ("Bearer roe-0123456789.", "roe-0123456789", "Bearer ***."),
+            ("cut off: roe-0123456", "roe-0123456789", "cut off: ***"),
+            ("roe-0123/4567+, roe-0123%2F4567%2B", "roe-0123/4567+", "***, ***"),
+            ("aaaaaaaaaaaaaaaa", "a" * 16, "******"),
+            ("a&b a&amp;b", "a&b", "*** ***"),
+        ],
+        ids=repr,
+    )
+    def test_the_key_is_out_of_what_is_told(self, text, key, told):
+        assert api.redact(text, key) == told
+
+    @given(key=st.text('ab/"\\<&+%=', min_size=1, max_size=30), before=st.text(), after=st.text())
+    def test_it_is_out_of_any_text(self, key, before, after):
+        for written in (key, json.dumps(key)[1:-1], quote(key, safe=""), escape(key)):
+            assert key not in api.redact(before + written + after, key)
 
 
 JSON_VALUES = st.recursive(
