@@ -2,8 +2,8 @@
 HTTP, twice: blocking with requests for workers, on an event loop with aiohttp for triggerers.
 
 Neither follows redirects, keeps cookies or reads ``.netrc``; both heed the usual proxy environment variables,
-verify certificates against the same bundle, and read an answer to a bound. Both libraries are imported where
-they are first used, for this module is imported wherever a DAG is parsed.
+verify certificates against the same bundle, skip interim answers (1xx), and read an answer to a bound. Both
+libraries are imported where they are first used, for this module is imported wherever a DAG is parsed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import ssl
 import sys
 import time
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, BinaryIO, ClassVar
+from functools import cache
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 from weakref import WeakKeyDictionary
 
 from airflow_provider_roe import __version__
@@ -46,7 +47,11 @@ def open_session(connection: RoeConnection) -> requests.Session:
 
     import requests
 
+    from airflow_provider_roe.interim import FinalAnswerAdapter
+
     session = requests.Session()
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, FinalAnswerAdapter())
     session.trust_env = False  # it would let .netrc replace our Authorization
     session.get_redirect_target = lambda resp: None  # type: ignore[method-assign]
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
@@ -216,6 +221,7 @@ class SharedSession:
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=_headers(self.connection),
             proxy=proxy,
+            response_class=_final_answer(),
             timeout=aiohttp.ClientTimeout(total=self.connection.request_timeout),
         )
 
@@ -292,6 +298,23 @@ def _prepare(connection: RoeConnection) -> tuple[ssl.SSLContext | bool, str | No
     import aiohttp  # noqa: F401 - imported here, off the event loop
 
     return _tls(connection), _proxy(connection)
+
+
+@cache
+def _final_answer() -> type[aiohttp.ClientResponse]:
+    """Return a class of answers of which 101, the one interim answer that aiohttp does not skip, is none."""
+    import aiohttp
+
+    class FinalAnswer(aiohttp.ClientResponse):
+        async def start(self, connection: Any) -> aiohttp.ClientResponse:
+            protocol = connection.protocol  # which it may give back for other requests
+            await super().start(connection)
+            if self.status == 101:
+                protocol.close()
+                raise aiohttp.ClientConnectionError("101 Switching Protocols")
+            return self
+
+    return FinalAnswer
 
 
 def _headers(connection: RoeConnection) -> dict[str, str]:

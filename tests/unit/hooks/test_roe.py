@@ -662,11 +662,15 @@ def reset(connection: socket.socket) -> None:
     connection.close()
 
 
+EARLY_HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n"
 SUBMITTED = json.dumps({"id": QUERY}).encode()
 #: What a server still does before it breaks off a submit.
 BROKEN_OFF: dict[str, Callable[[socket.socket], object]] = {
     "sending": lambda connection: None,
     "before the answer": lambda connection: time.sleep(0.1),
+    "after an interim answer": lambda connection: connection.sendall(EARLY_HINTS),
+    "in an interim answer": lambda connection: connection.sendall(EARLY_HINTS[:-2]),
+    "after a change of protocols": lambda connection: connection.sendall(b"HTTP/1.1 101 Upgrade\r\n\r\n"),
     "in the first line": lambda connection: connection.sendall(b"HTTP/1.1 20"),
     "in the headers": lambda connection: connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Ty"),
     "in the body": lambda connection: connection.sendall(http_answer(SUBMITTED, "Content-Length: 999")),
