@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 MAX_CONNECTIONS = 50
 #: Seconds. aiohttp's own 15 would cost a handshake a poll at ordinary intervals.
 KEEPALIVE = 75
+#: What an answer may be compressed with. Both libraries unpack these in small steps, others only with the
+#: right versions of further packages; and one within another makes gigabytes of a kilobyte.
+ENCODINGS = ("gzip", "deflate")
 
 
 def open_session(connection: RoeConnection) -> requests.Session:
@@ -79,6 +82,7 @@ def send(session: requests.Session, connection: RoeConnection, request: Request)
         _unavailability(connection, request, request_id),
         _answer(session, connection, request, request_id) as answer,
     ):
+        _check_encoding(answer.headers.get("Content-Encoding", ""))
         body = _start(answer, request, give_up_at)
         return _response(connection, request, answer.status_code, answer.headers, body, request_id)
 
@@ -104,6 +108,7 @@ def download(
         give_up_at = time.monotonic() + connection.request_timeout
         with _unavailability(connection, request, request_id):
             answer = stack.enter_context(_answer(session, connection, request, request_id))
+            _check_encoding(answer.headers.get("Content-Encoding", ""))
             if not 200 <= answer.status_code < 300:
                 body = _start(answer, request, give_up_at)
                 return _response(connection, request, answer.status_code, answer.headers, body, request_id)
@@ -250,6 +255,7 @@ class SharedSession:
                         headers={"X-Request-ID": request_id},
                         allow_redirects=False,
                     ) as answer:
+                        _check_encoding(", ".join(answer.headers.getall("Content-Encoding", ())))
                         body = bytearray()
                         while len(body) <= request.max_body and (chunk := await answer.content.readany()):
                             body += chunk
@@ -324,6 +330,7 @@ def _headers(connection: RoeConnection) -> dict[str, str]:
     return {
         "Authorization": f"Bearer {connection.api_key}",
         "Accept": "application/json",
+        "Accept-Encoding": ", ".join(ENCODINGS),
         "User-Agent": f"airflow-provider-roe/{__version__} apache-airflow/{airflow_version} python/{python}",
     }
 
@@ -371,6 +378,11 @@ def _url(connection: RoeConnection, request: Request) -> str:
     return f"{connection.base_url}{request.path}{f'?{query}' if query else ''}"
 
 
+def _check_encoding(encoding: str) -> None:
+    if encoding.strip().lower() not in ("", "identity", *ENCODINGS):
+        raise ConnectionError(f"it answers in Content-Encoding {encoding!r}, which was not asked for")
+
+
 def _response(
     connection: RoeConnection,
     request: Request,
@@ -382,7 +394,7 @@ def _response(
     return Response(
         status_code,
         headers,
-        bytes(body[: request.max_body]),
+        bytes(memoryview(body)[: request.max_body]),
         request_id,
         overlong=len(body) > request.max_body,
         secret=connection.api_key,

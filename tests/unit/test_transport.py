@@ -6,9 +6,13 @@ import gc
 import http.client
 import io
 import socket
+import subprocess
+import sys
 import threading
 import time
 import warnings
+import zlib
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,7 +25,7 @@ from airflow_provider_roe.testing import Fault, RoeSimulator
 from airflow_provider_roe.transport import SharedSession
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 OTHER_ORGANIZATION = "11111111-2222-4333-8444-555555555555"
 
@@ -479,3 +483,79 @@ class TestInterimAnswers:
                 with pytest.raises(RoeUnavailableError):
                     await shared.send(request)
         assert (server.requests, server.connections) == (4, 4)
+
+
+def compress(chunks: Iterable[bytes], wbits: int = 31) -> bytes:
+    compressor = zlib.compressobj(9, zlib.DEFLATED, wbits)
+    return b"".join([*map(compressor.compress, chunks), compressor.flush()])
+
+
+def compressed(encoding: str, body: bytes) -> bytes:
+    return head("200 OK", f"Content-Encoding: {encoding}", f"Content-Length: {len(body)}") + body
+
+
+@cache
+def bombs() -> list[bytes]:
+    """Return answers of 500 bytes to 250 KB that unpack to 256 MiB."""
+    spaces = [b" " * 2**20] * 2**8
+    gzip, deflate = compress(spaces), compress(spaces, 15)
+    answers = {"gzip": gzip, "deflate": deflate, "gzip, gzip": compress([gzip])}
+    return [compressed(encoding, body) for encoding, body in answers.items()]
+
+
+#: Prints by how many MiB the memory of a process grows that gets compressed answers.
+GETS_THEM = """
+import io, resource, sys
+from airflow_provider_roe.connection import RoeConnection
+from airflow_provider_roe.exceptions import RoeUnavailableError
+from tests.unit import test_transport as transports
+
+class Nowhere(io.BytesIO):
+    def write(self, data):
+        return len(data)
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+transports.io.BytesIO = Nowhere
+send = getattr(transports, sys.argv[1])
+first, *urls = sys.argv[2:]
+send(RoeConnection("roe_default", first, "a-key"), transports.CALLS["status"])
+before = peak()
+for url in urls:
+    try:
+        send(RoeConnection("roe_default", url, "a-key"), transports.CALLS["status"])
+    except RoeUnavailableError as e:
+        print(e, file=sys.stderr)
+print(peak() - before)
+"""
+
+
+class TestCompression:
+    @each_transport
+    @pytest.mark.parametrize(("encoding", "wbits"), [("gzip", 31), ("GZip", 31), ("deflate", 15)])
+    def test_what_was_asked_for_is_unpacked(self, connection, serve, send, encoding, wbits):
+        server = serve(compressed(encoding, compress([ENDED], wbits)))
+        assert send(connection(base_url=server.url), CALLS["result"]) == [ENDED]
+
+    @each_transport
+    @pytest.mark.parametrize("encoding", ["gzip, gzip", "x-gzip", "deflate,gzip", "compress", "gzip, br"])
+    def test_what_was_not_is_refused(self, connection, serve, send, encoding):
+        server = serve(compressed(encoding, compress([compress([ENDED])])))
+        with pytest.raises(
+            RoeUnavailableError, match=rf"answers in Content-Encoding '{encoding}', which was"
+        ):
+            send(connection(base_url=server.url), CALLS["result"])
+
+    @each_transport
+    def test_it_is_asked_for_as_the_same(self, roe, connection, request_, send):
+        send(connection(), request_)
+        assert roe.requests[0].headers["Accept-Encoding"] == "gzip, deflate"
+
+    @each_transport
+    def test_what_unpacks_to_a_lot_takes_little_memory(self, serve, send):
+        urls = [serve(answer).url for answer in (FINAL, *bombs())]
+        ended = subprocess.run(
+            [sys.executable, "-c", GETS_THEM, send.__name__, *urls], check=True, stdout=subprocess.PIPE
+        )
+        assert float(ended.stdout) < 100
