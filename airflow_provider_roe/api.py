@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -21,8 +22,10 @@ from uuid import UUID
 
 from airflow_provider_roe.exceptions import (
     RoeAuthenticationError,
+    RoeError,
     RoeInputError,
     RoeNotFoundError,
+    RoeQueryFailedError,
     RoeRequestError,
     RoeUnavailableError,
 )
@@ -55,6 +58,7 @@ _ADVICE = {
     404: "Roe knows no such query in this organization: check query_id and organization_id.",
 }
 _NOT_JSON = object()
+_ABSENT = object()
 _NOT_ROE = "This is not Roe's query API: check the connection's Base URL (host)."
 
 
@@ -178,7 +182,7 @@ class StatementResult:
     The rows of one statement.
 
     :param column_types: ClickHouse type names, such as ``Nullable(Float64)``.
-    :param rows: Cells as Roe sends them: strings, whatever the column's type.
+    :param rows: Cells as Roe sends them, in whichever way JSON can say them: mostly as strings.
     :param start_timestamp: Unix time in seconds.
     :param end_timestamp: Unix time in seconds.
     :param summary: ClickHouse's counters: ``read_rows``, ``read_bytes``, ``elapsed_ns``, …
@@ -188,7 +192,7 @@ class StatementResult:
     row_count: int
     column_names: tuple[str, ...]
     column_types: tuple[str, ...]
-    rows: tuple[tuple[str | None, ...], ...]
+    rows: tuple[tuple[Any, ...], ...]
     start_timestamp: float | None = None
     end_timestamp: float | None = None
     summary: Mapping[str, Any] = field(default_factory=dict)
@@ -196,7 +200,12 @@ class StatementResult:
 
 @dataclass(frozen=True, slots=True)
 class QueryResult:
-    """The result of a query: an entry in ``results`` for each of its statements."""
+    """
+    The result of a query that has succeeded: an entry in ``results`` for each of its statements.
+
+    :param status: Roe's own word for the success.
+    :param error: What Roe says beside it, cut to 2,000 characters; None if nothing.
+    """
 
     query_id: str
     status: str
@@ -352,53 +361,185 @@ def read_submitted(request: Request, response: Response) -> SubmittedQuery:
     _refuse_shape(request, response, "a submitted query")
 
 
-def read_result(request: Request, response: Response) -> QueryResult:
-    """Read the answer to :func:`result_request`; raises as :func:`read_status` does."""
-    match _read_json(request, response):
-        case {
-            "worksheet_query_id": str(query_id),
-            "status": str(status),
-            "results": list(results),
-            **rest,
-        } if query_id.lower() == request.query_id:
-            statements = tuple(filter(None, map(_read_statement, results)))
-            if len(statements) == len(results):
-                error = response.quote(_messages(rest.get("error"))) or None
-                return QueryResult(query_id.lower(), clip(status, 100), error, statements)
-    _refuse_shape(request, response, "the result of this query")
+def read_result(request: Request, response: Response, **statuses: frozenset[str]) -> QueryResult:
+    """
+    Read the answer to :func:`result_request`.
+
+    :param statuses: ``success_statuses`` and ``failure_statuses``, as :func:`read_status` takes them.
+    :raises RoeRequestError: Roe refused the request.
+    :raises RoeUnavailableError: Roe is busy or broken, the answer is not the result of this query, or the
+        result says that the query has not ended.
+    :raises RoeQueryFailedError: The result says that the query has failed.
+    :raises RoeError: The result is this query's, and not what Roe documents.
+    """
+    result = read_parsed_result(request, response, _read_json(request, response), **statuses)
+    for number, statement in enumerate(result.results, 1):
+        check_rows(request, response, number, statement, Counter(map(len, statement.rows)))
+    return result
 
 
-def _read_statement(value: Any) -> StatementResult | None:
-    match value:
-        case {
-            "row_count": int(row_count),
-            "column_names": list(names),
-            "column_types": list(types),
-            "result_rows": list(rows),
-            **rest,
-        } if (
-            all(isinstance(text, str) for text in (*names, *types))
-            and len(names) == len(types)
-            and all(isinstance(row, list) and len(row) == len(names) for row in rows)
-            and all(cell is None or isinstance(cell, str) for row in rows for cell in row)
-        ):
-            summary = rest.get("summary")
-            return StatementResult(
-                query=str(rest.get("query", "")),
-                row_count=row_count,
-                column_names=tuple(names),
-                column_types=tuple(types),
-                rows=tuple(map(tuple, rows)),
-                start_timestamp=_number(rest.get("start_timestamp")),
-                end_timestamp=_number(rest.get("end_timestamp")),
-                summary=summary if isinstance(summary, dict) else {},
+def read_parsed_result(
+    request: Request,
+    response: Response,
+    answer: Any,
+    *,
+    success_statuses: frozenset[str] = frozenset(),
+    failure_statuses: frozenset[str] = frozenset(),
+) -> QueryResult:
+    """
+    Do as :func:`read_result` does, without a look at the rows' number and width: see :func:`check_rows`.
+
+    A result has no finishing time: an unknown status is not the query's end, and so no success.
+
+    :param response: Where the answer is from: its body need hold no more than the start.
+    :param answer: The value of the body, which may be without the rows.
+    """
+    if not _is_of(request, answer):
+        _refuse_shape(request, response, "the result of this query")
+    status = answer.get("status")
+    if not isinstance(status, str) or not status.strip():
+        raise _misshapen(request, response, "status", "a word", answer.get("status", _ABSENT))
+    state, known = classify(
+        status, finished=False, success_statuses=success_statuses, failure_statuses=failure_statuses
+    )
+    word = clip(status, 100) if known else response.quote(status, 100)
+    error = response.quote(_messages(answer.get("error"))) or None
+    if state is QueryState.RUNNING:
+        raise _not_ended(request, response, word, known, error)
+    if state is QueryState.FAILED:
+        message = _sentence(
+            f"Query {request.query_id} ended as {word}, says its result: {error or 'Roe gave no reason'}"
+        )
+        raise RoeQueryFailedError(f"{message} Request id: {response.request_id}.")
+    results = answer.get("results", _ABSENT)
+    if not isinstance(results, list):
+        raise _misshapen(request, response, "results", f"a list, for its status is {word}", results)
+    statements = [
+        _read_statement(request, response, number, value) for number, value in enumerate(results, 1)
+    ]
+    return QueryResult(answer["worksheet_query_id"].lower(), word, error, tuple(statements))
+
+
+def _is_of(request: Request, answer: Any) -> bool:
+    match answer:
+        case {"worksheet_query_id": str(query_id)}:
+            return query_id.lower() == request.query_id
+    return False
+
+
+def _not_ended(
+    request: Request, response: Response, word: str, known: bool, error: str | None
+) -> RoeUnavailableError:
+    kind = f"answered with a result that says that its query is still {word}"
+    message = _sentence(
+        f"{request.method} {request.path} was {kind}, although a result is asked for once the query has"
+        f" succeeded{f': {error}' if error else ''}"
+    )
+    if known:
+        message += " Wait for the query's end first; if it has ended, tell Roe's support."
+    else:
+        message += " If this status means success, name it in the connection's extra.success_statuses."
+    return RoeUnavailableError(
+        message, status_code=response.status_code, request_id=response.request_id, kind=kind
+    )
+
+
+def _read_statement(request: Request, response: Response, number: int, value: Any) -> StatementResult:
+    def refuse(name: str, expected: str, found: Any) -> NoReturn:
+        raise _misshapen(request, response, f"{name} of statement {number}", expected, found)
+
+    if not isinstance(value, dict):
+        raise _misshapen(request, response, f"statement {number}", "an object", value)
+    row_count = value.get("row_count", _ABSENT)
+    if not isinstance(row_count, int) or isinstance(row_count, bool) or row_count < 0:
+        refuse("row_count", "a whole number, 0 or more", row_count)
+    lists = {name: value.get(name, _ABSENT) for name in ("column_names", "column_types", "result_rows")}
+    for name, found in lists.items():
+        if not isinstance(found, list):
+            refuse(name, "a list", found)
+    names, types, rows = lists.values()
+    for name, texts in (("column_names", names), ("column_types", types)):
+        for text in texts:
+            if not isinstance(text, str):
+                refuse(name, "a list of strings", text)
+    if len(types) != len(names):
+        refuse("column_types", f"a list of {len(names)}, as there are column_names", types)
+    for row in rows:
+        if not isinstance(row, list):
+            refuse("a row", f"a list of {len(names)} cells", row)
+    summary = value.get("summary")
+    return StatementResult(
+        query=str(value.get("query", "")),
+        row_count=row_count,
+        column_names=tuple(names),
+        column_types=tuple(types),
+        rows=tuple(map(tuple, rows)),
+        start_timestamp=_number(value.get("start_timestamp")),
+        end_timestamp=_number(value.get("end_timestamp")),
+        summary=summary if isinstance(summary, dict) else {},
+    )
+
+
+def check_rows(
+    request: Request, response: Response, number: int, statement: StatementResult, widths: Mapping[int, int]
+) -> None:
+    """
+    Make sure that the rows of a statement are all there, and each is whole.
+
+    :param number: Which of the query's statements it is, from 1.
+    :param widths: How many rows there are of each number of cells.
+    :raises RoeError: They are not.
+    """
+    width = len(statement.column_names)
+    for found in widths:
+        if found != width or not width:
+            raise _misshapen(
+                request, response, f"a row of statement {number}", f"a list of {width} cells", [None] * found
             )
-    return None
+    held = sum(widths.values())
+    if width and held < statement.row_count:
+        raise _unusable(
+            request,
+            response,
+            f"it holds {held:,} of the {statement.row_count:,} rows of statement {number}",
+        )
+
+
+def _misshapen(request: Request, response: Response, name: str, expected: str, found: Any) -> RoeError:
+    """Return the error for a result that is this query's and in which something is not as documented."""
+    match found:
+        case _ if found is _ABSENT:
+            shown = "missing"
+        case str():
+            shown = repr(response.quote(found, 100))
+        case list():
+            shown = f"a list of {len(found):,}"
+        case dict():
+            shown = "an object"
+        case _:
+            shown = response.quote(json.dumps(found), 100)
+    return _unusable(request, response, f"{name} must be {expected}, and is {shown}")
+
+
+def _unusable(request: Request, response: Response, why: str) -> RoeError:
+    return RoeError(
+        f"Roe's result of query {request.query_id} cannot be used: {why}. Run the query again; if it stays"
+        f" so, tell Roe's support. Request id: {response.request_id}."
+    )
+
+
+def check_code(request: Request, response: Response) -> None:
+    """
+    Make sure that Roe did what it was asked for.
+
+    :raises RoeRequestError: Roe refused the request, or is busy or broken.
+    """
+    if not 200 <= response.status_code < 300:
+        _refuse_code(request, response)
 
 
 def _read_json(request: Request, response: Response) -> Any:
-    if not 200 <= response.status_code < 300:
-        _refuse_code(request, response)
+    check_code(request, response)
     if response.overlong:
         _refuse_shape(request, response, f"within {request.max_body:,} bytes")
     if (answer := _parse(response.body)) is _NOT_JSON:
@@ -434,8 +575,7 @@ def _refuse_code(request: Request, response: Response) -> NoReturn:
     code = response.status_code
     text = error_message(response)
     message = f"{request.method} {request.path} was answered with {code}{f': {text}' if text else ''}"
-    if not message.endswith((".", "!", "?")):
-        message += "."
+    message = _sentence(message)
     if code in _TRANSIENT_CODES or code >= 500:
         retry_after = read_retry_after(response.headers)
         raise RoeUnavailableError(
@@ -468,6 +608,10 @@ def error_message(response: Response) -> str:
     if (answer := _parse(response.body)) is _NOT_JSON:
         return response.quote_start()
     return response.quote(_messages(answer))
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "!", "?", "…")) else f"{text}."
 
 
 def _messages(value: Any, depth: int = 4) -> str:

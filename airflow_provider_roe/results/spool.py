@@ -7,16 +7,15 @@ are, once for its rows. So the order of its fields does not matter.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import ijson
 
 from airflow_provider_roe import api
-from airflow_provider_roe.exceptions import RoeError, RoeInputError
+from airflow_provider_roe.exceptions import RoeInputError
 from airflow_provider_roe.results.clickhouse import ColumnType, column_type
 
 if TYPE_CHECKING:
@@ -114,37 +113,30 @@ class SpooledResult:
 # Reading
 
 
-def read(request: Request, response: Response, file: BinaryIO) -> SpooledResult:
+def read(request: Request, response: Response, file: BinaryIO, **statuses: frozenset[str]) -> SpooledResult:
     """
     Read the answer to :func:`~airflow_provider_roe.api.result_request`, however long it is.
 
     :param response: The answer; its body need hold no more than the start.
     :param file: The whole body, if the answer is a success.
-    :raises RoeRequestError: Roe refused the request.
-    :raises RoeUnavailableError: Roe is busy or broken, or the answer is not what Roe documents.
-    :raises RoeError: The answer holds fewer rows than it says that there are.
+    :param statuses: Those that the connection names, as :func:`~airflow_provider_roe.api.read_result` takes
+        them. Raises as that does, too.
     """
-    held: list[Counter[int]] = []
-    if 200 <= response.status_code < 300:
-        try:
-            skeleton, held = _scan(file)
-            response = replace(response, body=json.dumps(skeleton).encode(), overlong=False)
-        except (ijson.JSONError, UnicodeDecodeError, RecursionError):
-            api._refuse_shape(request, response, "JSON")
-    result = api.read_result(request, response)
+    api.check_code(request, response)
+    try:
+        skeleton, held = _scan(file)
+    except (ijson.JSONError, UnicodeDecodeError, RecursionError):
+        api._refuse_shape(request, response, "JSON")
+    result = api.read_parsed_result(request, response, skeleton, **statuses)
     if len(held) != len(result.results):
         api._refuse_shape(request, response, "the result of this query")
     statements = []
     for number, (statement, widths) in enumerate(zip(result.results, held, strict=True), 1):
-        if statement.rows or widths.keys() - {len(statement.column_names)} or 0 in widths:
+        if statement.rows:  # what is in a row and is no text
             api._refuse_shape(request, response, "the result of this query")
+        api.check_rows(request, response, number, statement, widths)
         if not statement.column_names:
             continue
-        if widths.total() < statement.row_count:
-            raise RoeError(
-                f"Roe's answer holds {widths.total():,} of the {statement.row_count:,} rows of statement"
-                f" {number} of query {result.query_id}."
-            )
         columns = tuple(
             Column(name, type_name, column_type(type_name))
             for name, type_name in zip(statement.column_names, statement.column_types, strict=True)
