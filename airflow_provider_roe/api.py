@@ -10,17 +10,22 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum
-from typing import TYPE_CHECKING, Any, NoReturn
+from functools import lru_cache
+from os.path import commonprefix
+from typing import TYPE_CHECKING, Any, NoReturn, TypeGuard
 from uuid import UUID
 
 from airflow_provider_roe.exceptions import (
     RoeAuthenticationError,
+    RoeError,
     RoeInputError,
     RoeNotFoundError,
+    RoeQueryFailedError,
     RoeRequestError,
     RoeUnavailableError,
 )
@@ -52,6 +57,8 @@ _ADVICE = {
     " and the task's organization_id.",
     404: "Roe knows no such query in this organization: check query_id and organization_id.",
 }
+_NOT_JSON = object()
+_ABSENT = object()
 _NOT_ROE = "This is not Roe's query API: check the connection's Base URL (host)."
 
 
@@ -93,6 +100,7 @@ class Response:
     :param body: At most the request's ``max_body`` bytes.
     :param overlong: Whether there was more.
     :param headers: By name, in any case.
+    :param secret: The API key that was sent, and so may come back in any text.
     """
 
     status_code: int
@@ -100,6 +108,15 @@ class Response:
     body: bytes
     request_id: str
     overlong: bool = False
+    secret: str = field(default="", repr=False)
+
+    def quote(self, text: str, limit: int = 2000) -> str:
+        """Return text of the answer, fit to be told: without the API key, and clipped."""
+        return clip(redact(text, self.secret), limit)
+
+    def quote_start(self) -> str:
+        """Return the start of the body, fit to be told; without its NULs, of which UTF-16 is half."""
+        return self.quote(self.body[:1000].decode("utf-8", "replace").replace("\0", ""), 200)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +190,7 @@ class StatementResult:
     The rows of one statement.
 
     :param column_types: ClickHouse type names, such as ``Nullable(Float64)``.
-    :param rows: Cells as Roe sends them: strings, whatever the column's type.
+    :param rows: Cells as Roe sends them, in whichever way JSON can say them: mostly as strings.
     :param start_timestamp: Unix time in seconds.
     :param end_timestamp: Unix time in seconds.
     :param summary: ClickHouse's counters: ``read_rows``, ``read_bytes``, ``elapsed_ns``, …
@@ -183,7 +200,7 @@ class StatementResult:
     row_count: int
     column_names: tuple[str, ...]
     column_types: tuple[str, ...]
-    rows: tuple[tuple[str | None, ...], ...]
+    rows: tuple[tuple[Any, ...], ...]
     start_timestamp: float | None = None
     end_timestamp: float | None = None
     summary: Mapping[str, Any] = field(default_factory=dict)
@@ -195,7 +212,12 @@ class StatementResult:
 
 @dataclass(frozen=True, slots=True)
 class QueryResult:
-    """The result of a query: an entry in ``results`` for each of its statements."""
+    """
+    The result of a query that has succeeded: an entry in ``results`` for each of its statements.
+
+    :param status: Roe's own word for the success.
+    :param error: What Roe says beside it, cut to 2,000 characters; None if nothing.
+    """
 
     query_id: str
     status: str
@@ -228,6 +250,10 @@ def uuid(value: object, field: str) -> str:
     if _UUID.fullmatch(text):
         return text.lower()
     raise RoeInputError(f"{field} must be a UUID such as {NIL_UUID}, not {clip(repr(value), 100)}.")
+
+
+def _is_uuid(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and bool(_UUID.fullmatch(value))
 
 
 def status_request(query_id: object, organization_id: str | None) -> Request:
@@ -326,10 +352,10 @@ def read_status(
             )
             return QueryStatus(
                 query_id=query_id,
-                status=clip(status, 100),
+                status=clip(status, 100) if known else response.quote(status, 100),
                 state=state,
                 known=known,
-                error=clip(_messages(answer.get("error"))) or None,
+                error=response.quote(_messages(answer.get("error"))) or None,
                 created_at=_time(answer.get("created_at")),
                 finished_at=_time(finished_at),
                 request_id=response.request_id,
@@ -351,69 +377,212 @@ def read_submitted(request: Request, response: Response) -> SubmittedQuery:
             worksheet_id = worksheet.get("id") if isinstance(worksheet, dict) else None
             return SubmittedQuery(
                 query_id.lower(),
-                worksheet_id=worksheet_id if isinstance(worksheet_id, str) else None,
-                status=clip(status, 100) if isinstance(status, str) else None,
+                worksheet_id=worksheet_id.lower() if _is_uuid(worksheet_id) else None,
+                status=response.quote(status, 100) if isinstance(status, str) else None,
             )
     _refuse_shape(request, response, "a submitted query")
 
 
-def read_result(request: Request, response: Response) -> QueryResult:
-    """Read the answer to :func:`result_request`; raises as :func:`read_status` does."""
-    match _read_json(request, response):
-        case {
-            "worksheet_query_id": str(query_id),
-            "status": str(status),
-            "results": list(results),
-            **rest,
-        } if query_id.lower() == request.query_id:
-            statements = tuple(filter(None, map(_read_statement, results)))
-            if len(statements) == len(results):
-                error = clip(_messages(rest.get("error"))) or None
-                return QueryResult(query_id.lower(), clip(status, 100), error, statements)
-    _refuse_shape(request, response, "the result of this query")
+def read_result(request: Request, response: Response, **statuses: frozenset[str]) -> QueryResult:
+    """
+    Read the answer to :func:`result_request`.
+
+    :param statuses: ``success_statuses`` and ``failure_statuses``, as :func:`read_status` takes them.
+    :raises RoeRequestError: Roe refused the request.
+    :raises RoeUnavailableError: Roe is busy or broken, the answer is not the result of this query, or the
+        result says that the query has not ended.
+    :raises RoeQueryFailedError: The result says that the query has failed.
+    :raises RoeError: The result is this query's, and not what Roe documents.
+    """
+    result = read_parsed_result(request, response, _read_json(request, response), **statuses)
+    for number, statement in enumerate(result.results, 1):
+        check_rows(request, response, number, statement, Counter(map(len, statement.rows)))
+    return result
 
 
-def _read_statement(value: Any) -> StatementResult | None:
-    match value:
-        case {
-            "row_count": int(row_count),
-            "column_names": list(names),
-            "column_types": list(types),
-            "result_rows": list(rows),
-            **rest,
-        } if (
-            all(isinstance(text, str) for text in (*names, *types))
-            and len(names) == len(types)
-            and all(isinstance(row, list) and len(row) == len(names) for row in rows)
-            and all(cell is None or isinstance(cell, str) for row in rows for cell in row)
-        ):
-            summary = rest.get("summary")
-            return StatementResult(
-                query=str(rest.get("query", "")),
-                row_count=row_count,
-                column_names=tuple(names),
-                column_types=tuple(types),
-                rows=tuple(map(tuple, rows)),
-                start_timestamp=_number(rest.get("start_timestamp")),
-                end_timestamp=_number(rest.get("end_timestamp")),
-                summary=summary if isinstance(summary, dict) else {},
+def read_parsed_result(
+    request: Request,
+    response: Response,
+    answer: Any,
+    *,
+    success_statuses: frozenset[str] = frozenset(),
+    failure_statuses: frozenset[str] = frozenset(),
+) -> QueryResult:
+    """
+    Do as :func:`read_result` does, without a look at the rows' number and width: see :func:`check_rows`.
+
+    A result has no finishing time: an unknown status is not the query's end, and so no success.
+
+    :param response: Where the answer is from: its body need hold no more than the start.
+    :param answer: The value of the body, which may be without the rows.
+    """
+    if not _is_of(request, answer):
+        _refuse_shape(request, response, "the result of this query")
+    status = answer.get("status")
+    if not isinstance(status, str) or not status.strip():
+        raise _misshapen(request, response, "status", "a word", answer.get("status", _ABSENT))
+    state, known = classify(
+        status, finished=False, success_statuses=success_statuses, failure_statuses=failure_statuses
+    )
+    word = clip(status, 100) if known else response.quote(status, 100)
+    error = response.quote(_messages(answer.get("error"))) or None
+    if state is QueryState.RUNNING:
+        raise _not_ended(request, response, word, known, error)
+    if state is QueryState.FAILED:
+        message = _sentence(
+            f"Query {request.query_id} ended as {word}, says its result: {error or 'Roe gave no reason'}"
+        )
+        raise RoeQueryFailedError(f"{message} Request id: {response.request_id}.")
+    results = answer.get("results", _ABSENT)
+    if not isinstance(results, list):
+        raise _misshapen(request, response, "results", f"a list, for its status is {word}", results)
+    statements = [
+        _read_statement(request, response, number, value) for number, value in enumerate(results, 1)
+    ]
+    return QueryResult(answer["worksheet_query_id"].lower(), word, error, tuple(statements))
+
+
+def _is_of(request: Request, answer: Any) -> bool:
+    match answer:
+        case {"worksheet_query_id": str(query_id)}:
+            return query_id.lower() == request.query_id
+    return False
+
+
+def _not_ended(
+    request: Request, response: Response, word: str, known: bool, error: str | None
+) -> RoeUnavailableError:
+    kind = f"answered with a result that says that its query is still {word}"
+    message = _sentence(
+        f"{request.method} {request.path} was {kind}, although a result is asked for once the query has"
+        f" succeeded{f': {error}' if error else ''}"
+    )
+    if known:
+        message += " Wait for the query's end first; if it has ended, tell Roe's support."
+    else:
+        message += " If this status means success, name it in the connection's extra.success_statuses."
+    return RoeUnavailableError(
+        message, status_code=response.status_code, request_id=response.request_id, kind=kind
+    )
+
+
+def _read_statement(request: Request, response: Response, number: int, value: Any) -> StatementResult:
+    def refuse(name: str, expected: str, found: Any) -> NoReturn:
+        raise _misshapen(request, response, f"{name} of statement {number}", expected, found)
+
+    if not isinstance(value, dict):
+        raise _misshapen(request, response, f"statement {number}", "an object", value)
+    row_count = value.get("row_count", _ABSENT)
+    if not isinstance(row_count, int) or isinstance(row_count, bool) or row_count < 0:
+        refuse("row_count", "a whole number, 0 or more", row_count)
+    lists = {name: value.get(name, _ABSENT) for name in ("column_names", "column_types", "result_rows")}
+    for name, found in lists.items():
+        if not isinstance(found, list):
+            refuse(name, "a list", found)
+    names, types, rows = lists.values()
+    for name, texts in (("column_names", names), ("column_types", types)):
+        for text in texts:
+            if not isinstance(text, str):
+                refuse(name, "a list of strings", text)
+    if len(types) != len(names):
+        refuse("column_types", f"a list of {len(names)}, as there are column_names", types)
+    for row in rows:
+        if not isinstance(row, list):
+            refuse("a row", f"a list of {len(names)} cells", row)
+    summary = value.get("summary")
+    return StatementResult(
+        query=str(value.get("query", "")),
+        row_count=row_count,
+        column_names=tuple(names),
+        column_types=tuple(types),
+        rows=tuple(map(tuple, rows)),
+        start_timestamp=_number(value.get("start_timestamp")),
+        end_timestamp=_number(value.get("end_timestamp")),
+        summary=summary if isinstance(summary, dict) else {},
+    )
+
+
+def check_rows(
+    request: Request, response: Response, number: int, statement: StatementResult, widths: Mapping[int, int]
+) -> None:
+    """
+    Make sure that the rows of a statement are all there, and each is whole.
+
+    :param number: Which of the query's statements it is, from 1.
+    :param widths: How many rows there are of each number of cells.
+    :raises RoeError: They are not.
+    """
+    width = len(statement.column_names)
+    for found in widths:
+        if found != width or not width:
+            raise _misshapen(
+                request, response, f"a row of statement {number}", f"a list of {width} cells", [None] * found
             )
-    return None
+    held = sum(widths.values())
+    if width and held < statement.row_count:
+        raise _unusable(
+            request,
+            response,
+            f"it holds {held:,} of the {statement.row_count:,} rows of statement {number}",
+        )
+
+
+def _misshapen(request: Request, response: Response, name: str, expected: str, found: Any) -> RoeError:
+    """Return the error for a result that is this query's and in which something is not as documented."""
+    match found:
+        case _ if found is _ABSENT:
+            shown = "missing"
+        case str():
+            shown = repr(response.quote(found, 100))
+        case list():
+            shown = f"a list of {len(found):,}"
+        case dict():
+            shown = "an object"
+        case _:
+            shown = response.quote(json.dumps(found), 100)
+    return _unusable(request, response, f"{name} must be {expected}, and is {shown}")
+
+
+def _unusable(request: Request, response: Response, why: str) -> RoeError:
+    return RoeError(
+        f"Roe's result of query {request.query_id} cannot be used: {why}. Run the query again; if it stays"
+        f" so, tell Roe's support. Request id: {response.request_id}."
+    )
+
+
+def check_code(request: Request, response: Response) -> None:
+    """
+    Make sure that Roe did what it was asked for.
+
+    :raises RoeRequestError: Roe refused the request, or is busy or broken.
+    """
+    if not 200 <= response.status_code < 300:
+        _refuse_code(request, response)
 
 
 def _read_json(request: Request, response: Response) -> Any:
-    if not 200 <= response.status_code < 300:
-        _refuse_code(request, response)
+    check_code(request, response)
     if response.overlong:
         _refuse_shape(request, response, f"within {request.max_body:,} bytes")
-    try:
-        return json.loads(response.body)
-    except (ValueError, RecursionError):
+    if (answer := _parse(response.body)) is _NOT_JSON:
         _refuse_shape(request, response, "JSON")
+    return answer
+
+
+def _parse(body: bytes) -> Any:
+    """
+    Return the value of a body in JSON, as Python reads it; or ``_NOT_JSON``.
+
+    Python reads UTF-8, 16 and 32, with a byte order mark and without; NaN and Infinity; lone surrogates.
+    """
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return _NOT_JSON
 
 
 def _refuse_shape(request: Request, response: Response, expected: str) -> NoReturn:
-    start = clip(response.body[:800].decode("utf-8", "replace"), 200)
+    start = response.quote_start()
     kind = f"answered with {response.status_code} and a body that is not {expected}"
     raise RoeUnavailableError(
         f"{request.method} {request.path} was {kind}; it starts with {start!r}. {_NOT_ROE}",
@@ -426,10 +595,9 @@ def _refuse_shape(request: Request, response: Response, expected: str) -> NoRetu
 
 def _refuse_code(request: Request, response: Response) -> NoReturn:
     code = response.status_code
-    text = error_message(response.body)
+    text = error_message(response)
     message = f"{request.method} {request.path} was answered with {code}{f': {text}' if text else ''}"
-    if not message.endswith((".", "!", "?")):
-        message += "."
+    message = _sentence(message)
     if code in _TRANSIENT_CODES or code >= 500:
         retry_after = read_retry_after(response.headers)
         raise RoeUnavailableError(
@@ -445,7 +613,7 @@ def _refuse_code(request: Request, response: Response) -> NoReturn:
         advice = f"Redirects are not followed, for the API key must not travel. {_NOT_ROE}"
     elif code == 401:
         error = RoeAuthenticationError
-    elif code == 404 and _is_json(response.body):
+    elif code == 404 and _parse(response.body) is not _NOT_JSON:
         error = RoeNotFoundError
     elif code == 404:
         advice = _NOT_ROE
@@ -453,16 +621,19 @@ def _refuse_code(request: Request, response: Response) -> NoReturn:
     raise error(f"{advice} {message}".strip(), status_code=code, request_id=response.request_id)
 
 
-def error_message(body: bytes) -> str:
+def error_message(response: Response) -> str:
     """
     Find the message in an error's body, in whatever shape Roe, or a proxy in between, wrote it.
 
     Returns it cut to 2,000 characters and harmless to print; the body's start if it is no JSON; or "".
     """
-    try:
-        return clip(_messages(json.loads(body)))
-    except (ValueError, RecursionError):
-        return clip(body[:800].decode("utf-8", "replace"), 200)
+    if (answer := _parse(response.body)) is _NOT_JSON:
+        return response.quote_start()
+    return response.quote(_messages(answer))
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "!", "?", "…")) else f"{text}."
 
 
 def _messages(value: Any, depth: int = 4) -> str:
@@ -480,12 +651,42 @@ def _messages(value: Any, depth: int = 4) -> str:
     return str(value)
 
 
-def _is_json(body: bytes) -> bool:
-    try:
-        json.loads(body)
-    except (ValueError, RecursionError):
-        return False
-    return True
+def redact(text: str, secret: str) -> str:
+    """
+    Return foreign text without the API key, also where that is escaped or cut off.
+
+    It is for what is told: messages, logs, XComs. Never for rows: a key may be a word that they hold, too.
+
+    :param text: What a server may have written.
+    :param secret: The API key that it was sent.
+    """
+    for start, rests in _ways_to_write(secret).items():
+        before, *after = text.split(start)
+        text = "***".join([before, *(_without_start(piece, rests) for piece in after)])
+    return text
+
+
+def _without_start(text: str, starts: list[str]) -> str:
+    return text[max(len(commonprefix([text, start])) for start in starts) :]  # noqa: RUF071 - of characters
+
+
+@lru_cache(maxsize=16)
+def _ways_to_write(secret: str) -> dict[str, list[str]]:
+    """
+    Return a text as it is, as in JSON, in a URL, and in HTML: by the first characters, what may follow them.
+
+    Texts are cut to a length before they are looked at, so that a key's first characters stand for it.
+    """
+    from html import escape
+    from urllib.parse import quote
+
+    in_json, in_url = json.dumps(secret)[1:-1], quote(secret, safe="")
+    in_lower_case = re.sub("%..", lambda code: code[0].lower(), in_url)
+    ways: dict[str, list[str]] = {}
+    for way in (escape(secret), in_url, in_lower_case, in_json.replace("/", "\\/"), in_json, secret):
+        if way:
+            ways.setdefault(way[:8], []).append(way[8:])
+    return ways
 
 
 def clip(text: str, limit: int = 2000) -> str:

@@ -2,8 +2,8 @@
 HTTP, twice: blocking with requests for workers, on an event loop with aiohttp for triggerers.
 
 Neither follows redirects, keeps cookies or reads ``.netrc``; both heed the usual proxy environment variables,
-verify certificates against the same bundle, and read an answer to a bound. Both libraries are imported where
-they are first used, for this module is imported wherever a DAG is parsed.
+verify certificates against the same bundle, skip interim answers (1xx), and read an answer to a bound. Both
+libraries are imported where they are first used, for this module is imported wherever a DAG is parsed.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ import ssl
 import sys
 import time
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, BinaryIO, ClassVar
+from functools import cache
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 from weakref import WeakKeyDictionary
 
 from airflow_provider_roe import __version__
-from airflow_provider_roe.api import Request, Response, clip
+from airflow_provider_roe.api import Request, Response, clip, redact
 from airflow_provider_roe.exceptions import RoeInputError, RoeUnavailableError
 
 if TYPE_CHECKING:
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 MAX_CONNECTIONS = 50
 #: Seconds. aiohttp's own 15 would cost a handshake a poll at ordinary intervals.
 KEEPALIVE = 75
+#: What an answer may be compressed with. Both libraries unpack these in small steps, others only with the
+#: right versions of further packages; and one within another makes gigabytes of a kilobyte.
+ENCODINGS = ("gzip", "deflate")
 
 
 def open_session(connection: RoeConnection) -> requests.Session:
@@ -46,7 +50,11 @@ def open_session(connection: RoeConnection) -> requests.Session:
 
     import requests
 
+    from airflow_provider_roe.interim import FinalAnswerAdapter
+
     session = requests.Session()
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, FinalAnswerAdapter())
     session.trust_env = False  # it would let .netrc replace our Authorization
     session.get_redirect_target = lambda resp: None  # type: ignore[method-assign]
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
@@ -74,6 +82,7 @@ def send(session: requests.Session, connection: RoeConnection, request: Request)
         _unavailability(connection, request, request_id),
         _answer(session, connection, request, request_id) as answer,
     ):
+        _check_encoding(answer.headers.get("Content-Encoding", ""))
         body = _start(answer, request, give_up_at)
         return _response(connection, request, answer.status_code, answer.headers, body, request_id)
 
@@ -91,14 +100,15 @@ def download(
     :raises RoeUnavailableError: There is no whole answer.
     :raises OSError: The file cannot be written.
     """
-    request_id, key = os.urandom(16).hex(), connection.api_key.encode()
-    start, held = b"", b""
+    request_id = os.urandom(16).hex()
+    start = bytearray()
     file.seek(0)
     file.truncate()
     with ExitStack() as stack:
         give_up_at = time.monotonic() + connection.request_timeout
         with _unavailability(connection, request, request_id):
             answer = stack.enter_context(_answer(session, connection, request, request_id))
+            _check_encoding(answer.headers.get("Content-Encoding", ""))
             if not 200 <= answer.status_code < 300:
                 body = _start(answer, request, give_up_at)
                 return _response(connection, request, answer.status_code, answer.headers, body, request_id)
@@ -108,16 +118,10 @@ def download(
                 chunk = answer.raw.read1(65536, decode_content=True)
                 if time.monotonic() > give_up_at:
                     raise TimeoutError
-            # Whatever a server echoes, the key is not in it, not even over two chunks.
-            held = (held + chunk).replace(key, b"***")
-            ready = max(len(held) - len(key) + 1, 0) if chunk else len(held)
-            out, held = held[:ready], held[ready:]
-            file.write(out)  # not within the above: a full disk is no trouble of Roe's
-            start += out[: 1000 - len(start)]
+            file.write(chunk)  # not within the above: a full disk is no trouble of Roe's
+            start += chunk[: 1000 - len(start)]
             if not chunk:
-                return _response(
-                    connection, request, answer.status_code, answer.headers, bytearray(start), request_id
-                )
+                return _response(connection, request, answer.status_code, answer.headers, start, request_id)
             if file.tell() > until:
                 until = file.tell() + 1024 * 1024
                 give_up_at = time.monotonic() + connection.request_timeout
@@ -222,6 +226,7 @@ class SharedSession:
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=_headers(self.connection),
             proxy=proxy,
+            response_class=_final_answer(),
             timeout=aiohttp.ClientTimeout(total=self.connection.request_timeout),
         )
 
@@ -250,6 +255,7 @@ class SharedSession:
                         headers={"X-Request-ID": request_id},
                         allow_redirects=False,
                     ) as answer:
+                        _check_encoding(", ".join(answer.headers.getall("Content-Encoding", ())))
                         body = bytearray()
                         while len(body) <= request.max_body and (chunk := await answer.content.readany()):
                             body += chunk
@@ -300,6 +306,23 @@ def _prepare(connection: RoeConnection) -> tuple[ssl.SSLContext | bool, str | No
     return _tls(connection), _proxy(connection)
 
 
+@cache
+def _final_answer() -> type[aiohttp.ClientResponse]:
+    """Return a class of answers of which 101, the one interim answer that aiohttp does not skip, is none."""
+    import aiohttp
+
+    class FinalAnswer(aiohttp.ClientResponse):
+        async def start(self, connection: Any) -> aiohttp.ClientResponse:
+            protocol = connection.protocol  # which it may give back for other requests
+            await super().start(connection)
+            if self.status == 101:
+                protocol.close()
+                raise aiohttp.ClientConnectionError("101 Switching Protocols")
+            return self
+
+    return FinalAnswer
+
+
 def _headers(connection: RoeConnection) -> dict[str, str]:
     from airflow import __version__ as airflow_version
 
@@ -307,6 +330,7 @@ def _headers(connection: RoeConnection) -> dict[str, str]:
     return {
         "Authorization": f"Bearer {connection.api_key}",
         "Accept": "application/json",
+        "Accept-Encoding": ", ".join(ENCODINGS),
         "User-Agent": f"airflow-provider-roe/{__version__} apache-airflow/{airflow_version} python/{python}",
     }
 
@@ -354,6 +378,11 @@ def _url(connection: RoeConnection, request: Request) -> str:
     return f"{connection.base_url}{request.path}{f'?{query}' if query else ''}"
 
 
+def _check_encoding(encoding: str) -> None:
+    if encoding.strip().lower() not in ("", "identity", *ENCODINGS):
+        raise ConnectionError(f"it answers in Content-Encoding {encoding!r}, which was not asked for")
+
+
 def _response(
     connection: RoeConnection,
     request: Request,
@@ -365,10 +394,10 @@ def _response(
     return Response(
         status_code,
         headers,
-        # Whatever a server echoes, the key is not in it.
-        bytes(body[: request.max_body]).replace(connection.api_key.encode(), b"***"),
+        bytes(memoryview(body)[: request.max_body]),
         request_id,
         overlong=len(body) > request.max_body,
+        secret=connection.api_key,
     )
 
 
@@ -404,7 +433,8 @@ def _unavailable(
             trouble = f"{url} did not answer within {connection.request_timeout:g} s"
         case _:
             words = getattr(cause, "message", None) or cause  # aiohttp's str() has a number that is not Roe's
-            trouble = f"the connection to {url} broke ({clip(f'{type(cause).__name__}: {words}', 200)})"
+            told = clip(redact(f"{type(cause).__name__}: {words}", connection.api_key), 200)
+            trouble = f"the connection to {url} broke ({told})"
     return RoeUnavailableError(
         f"{request.method} {request.path} got no answer: {trouble}.",
         request_id=request_id,

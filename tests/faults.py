@@ -132,6 +132,12 @@ FAULTS = [
         "error",
         r"the connection to \S+ broke",
     ),
+    Row(
+        "compressed twice",
+        encoded("utf-8", **{"Content-Encoding": "gzip, gzip"}),
+        "error",
+        r"answers in Content-Encoding 'gzip, gzip', which was not asked for",
+    ),
     Row("wrong encoding", encoded("latin-1"), "error", "a body that is not JSON; it starts with"),
     Row(
         "JSON of the wrong shape",

@@ -141,38 +141,58 @@ class RoeHook(BaseHook):
         """
         Fetch a query's rows, which are read into memory: at most 64 MiB of JSON.
 
-        :param query_id: The UUID that :meth:`submit_query` returned.
+        A result that says that its query has not ended is asked for again, as after a transient error.
+
+        :param query_id: The UUID that :meth:`submit_query` returned, of a query that has succeeded.
         :raises RoeInputError: An argument or a field of the connection cannot be used.
         :raises RoeRequestError: Roe refused the request, or could not be asked.
+        :raises RoeQueryFailedError: The result says that the query has failed.
+        :raises RoeError: The result is not as Roe documents it, or holds fewer rows than it says.
         """
-        return self._call(
+        result = self._call(
             _Call(
                 lambda organization_id: api.result_request(query_id, organization_id),
-                lambda _, request, response: api.read_result(request, response),
+                lambda connection, request, response: api.read_result(
+                    request, response, **_statuses(connection)
+                ),
             )
         )
+        self._tell(result)
+        return result
 
     @contextmanager
     def open_query_result(self, query_id: str) -> Iterator[SpooledResult]:
         """
         Fetch a query's rows of any number: into a temporary file, which is gone after the block.
 
-        :param query_id: The UUID that :meth:`submit_query` returned.
-        :raises RoeInputError: An argument or a field of the connection cannot be used.
-        :raises RoeRequestError: Roe refused the request, or could not be asked.
-        :raises RoeError: The answer holds fewer rows than it says that there are.
+        Raises as :meth:`get_query_result` does.
+
+        :param query_id: The UUID that :meth:`submit_query` returned, of a query that has succeeded.
         """
         from airflow_provider_roe.results import spool
 
         with TemporaryFile(prefix="roe-") as body, TemporaryFile(prefix="roe-") as rows:
-            yield self._call(
+            spooled = self._call(
                 _Call(
                     lambda organization_id: api.result_request(query_id, organization_id),
-                    lambda _, request, response: spool.read(request, response, body, rows),
+                    lambda connection, request, response: spool.read(
+                        request, response, body, rows, **_statuses(connection)
+                    ),
                     lambda session, connection, request: transport.download(
                         session, connection, request, body
                     ),
                 )
+            )
+            self._tell(spooled.result)
+            yield spooled
+
+    def _tell(self, result: QueryResult) -> None:
+        if result.error:
+            self.log.warning(
+                "Roe says of the result of query %s, which is %s: %s",
+                result.query_id,
+                result.status,
+                result.error,
             )
 
     def wait_for_query(
@@ -230,7 +250,8 @@ class RoeHook(BaseHook):
         Run SQL, wait, and return its rows: dicts from column to Python value.
 
         The rows of the one statement that returns columns; where several do, a list of rows for each.
-        All of them are held in memory. Raises as :meth:`submit_query` and :meth:`wait_for_query` do.
+        All of them are held in memory. Raises as :meth:`submit_query`, :meth:`wait_for_query` and
+        :meth:`get_query_result` do.
 
         :param sql: One or more statements, separated by ``;``.
         :param worksheet_id: UUID of the worksheet to run it in; needed if no organization is set.
@@ -395,7 +416,7 @@ class RoeHook(BaseHook):
         try:
             return call.read(connection, request, call.send(self.get_conn(), connection, request))
         except RoeRequestError as e:
-            e.conn_id = self.roe_conn_id
+            self._complete(e)
             raise
 
     async def _acall(
@@ -428,12 +449,17 @@ class RoeHook(BaseHook):
         try:
             answer = call.read(shared.connection, request, await shared.send(request, until()))
         except RoeRequestError as e:
-            e.conn_id = self.roe_conn_id
+            self._complete(e)
             if e.status_code == 429 and isinstance(e, RoeUnavailableError):
                 shared.hold_back(e.retry_after)
             raise
         shared.carry_on()
         return answer
+
+    def _complete(self, error: RoeRequestError) -> None:
+        error.conn_id = self.roe_conn_id
+        # The libraries' own errors hold the request's headers, and what a server made of them.
+        error.__cause__ = error.__context__ = None
 
     def _log_change(self) -> None:
         self.log.info(
@@ -472,11 +498,14 @@ class _Call(Generic[T]):
 
 def _status(query_id: object) -> _Call[QueryStatus]:
     def read(connection: RoeConnection, request: Request, response: Response) -> QueryStatus:
-        return api.read_status(
-            request,
-            response,
-            success_statuses=connection.success_statuses,
-            failure_statuses=connection.failure_statuses,
-        )
+        return api.read_status(request, response, **_statuses(connection))
 
     return _Call(lambda organization_id: api.status_request(query_id, organization_id), read)
+
+
+def _statuses(connection: RoeConnection) -> dict[str, frozenset[str]]:
+    """Return the status values that a connection names, as the readers of answers take them."""
+    return {
+        "success_statuses": connection.success_statuses,
+        "failure_statuses": connection.failure_statuses,
+    }

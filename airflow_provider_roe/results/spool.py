@@ -12,11 +12,11 @@ import json
 import marshal
 from collections import Counter
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_roe import api
-from airflow_provider_roe.exceptions import RoeError, RoeResultError
+from airflow_provider_roe.exceptions import RoeResultError
 from airflow_provider_roe.results.clickhouse import ColumnType, column_type
 from airflow_provider_roe.results.json_stream import JsonStream
 
@@ -107,67 +107,62 @@ class SpooledResult:
 # Reading
 
 
-def read(request: Request, response: Response, body: BinaryIO, rows: BinaryIO) -> SpooledResult:
+def read(
+    request: Request, response: Response, body: BinaryIO, rows: BinaryIO, **statuses: frozenset[str]
+) -> SpooledResult:
     """
     Read the answer to :func:`~airflow_provider_roe.api.result_request`, however long it is.
 
     :param response: The answer; its body need hold no more than the start.
     :param body: The whole body, if the answer is a success. It is emptied once it is read.
     :param rows: Takes the rows.
-    :raises RoeRequestError: Roe refused the request.
-    :raises RoeUnavailableError: Roe is busy or broken, or the answer is not what Roe documents.
-    :raises RoeError: The answer holds fewer rows than it says that there are.
+    :param statuses: Those that the connection names, as :func:`~airflow_provider_roe.api.read_result` takes
+        them. Raises as that does, too.
     """
+    api.check_code(request, response)
     spooled: list[_Rows] = []
-    if 200 <= response.status_code < 300:
-        rows.seek(0)
-        rows.truncate()
-        stream = JsonStream(body)
-        try:
-            with _no_garbage_collection():
-                answer = _read_answer(stream, spooled, rows)
-        except (ValueError, RecursionError):
-            api._refuse_shape(request, response, "JSON")
-        finally:
-            stream.close()
-        body.truncate(0)
-        response = replace(response, body=json.dumps(answer, default=_number).encode(), overlong=False)
-    result = api.read_result(request, response)
+    rows.seek(0)
+    rows.truncate()
+    stream = JsonStream(body)
+    try:
+        with _no_garbage_collection():
+            answer = _read_answer(stream, spooled, rows)
+    except (ValueError, RecursionError):
+        api._refuse_shape(request, response, "JSON")
+    finally:
+        stream.close()
+    body.truncate(0)
+    answer = json.loads(json.dumps(answer, default=_number))
+    result = api.read_parsed_result(request, response, answer, **statuses)
     if len(spooled) != len(result.results):
         api._refuse_shape(request, response, "the result of this query")
     statements = []
     in_words = not any(held.has_null for held in spooled)
     for number, (statement, held) in enumerate(zip(result.results, spooled, strict=True), 1):
-        if (
-            held.wrong
-            or statement.rows
-            or held.widths.keys() - {len(statement.column_names)}
-            or 0 in held.widths
-        ):
-            api._refuse_shape(request, response, "the result of this query")
+        api.check_rows(request, response, number, statement, held.widths)
         if not statement.column_names:
             continue
-        row_count = held.widths.total()
-        if row_count < statement.row_count:
-            raise RoeError(
-                f"Roe's answer holds {row_count:,} of the {statement.row_count:,} rows of statement"
-                f" {number} of query {result.query_id}."
-            )
         columns = tuple(
             Column(name, type_name, column_type(type_name, nulls_in_words=in_words))
             for name, type_name in zip(statement.column_names, statement.column_types, strict=True)
         )
-        statements.append(Statement(number, columns, row_count))
+        statements.append(Statement(number, columns, held.widths.total()))
     return SpooledResult(result, tuple(statements), rows)
 
 
 @dataclass(slots=True)
 class _Rows:
-    """What is known of a statement's rows: how many of which width, whether a cell is null, what is wrong."""
+    """
+    What is known of a statement's rows, which are in a file.
+
+    :param widths: How many there are of which width.
+    :param has_null: Whether a cell is JSON's null.
+    :param others: What is in their list and is no row.
+    """
 
     widths: Counter[int] = field(default_factory=Counter)
     has_null: bool = False
-    wrong: bool = False
+    others: list[Any] = field(default_factory=list)
 
 
 @contextmanager
@@ -216,7 +211,7 @@ def _read_statement(stream: JsonStream, spooled: list[_Rows], file: BinaryIO) ->
     for key in stream.members():
         if key == "result_rows" and stream.peek() == "[":
             spooled.append(_spool(stream, file))
-            statement[key] = []
+            statement[key] = spooled[-1].others
         else:
             statement[key] = stream.value()
     return statement
@@ -225,11 +220,14 @@ def _read_statement(stream: JsonStream, spooled: list[_Rows], file: BinaryIO) ->
 def _spool(stream: JsonStream, file: BinaryIO) -> _Rows:
     held = _Rows()
     for rows in stream.pieces():
-        if set(map(type, rows)) != {list} or len(set(map(len, rows))) > 1:
-            held.wrong = True
+        if set(map(type, rows)) != {list}:
+            held.others += [row for row in rows if not isinstance(row, list)][:1]
+            continue
+        widths = Counter(map(len, rows))
+        held.widths += widths
+        if len(widths) > 1 or 0 in widths:  # will be refused
             continue
         columns: Batch = list(zip(*rows, strict=True))
-        held.widths[len(columns)] += len(rows)
         held.has_null = held.has_null or any(None in column for column in columns)
         data = marshal.dumps(columns, 2)  # the oldest version that knows all of JSON is the fastest
         file.write(len(data).to_bytes(8) + data)

@@ -22,8 +22,8 @@ class QueryPlan:
     :param ends_as: status at the end. Default: what the SQL really comes to, SUCCESS or FAILURE.
     :param error: error text at the end. Default: the database's message if the SQL decides the end and fails.
     :param clock_skew: seconds by which ``created_at`` and ``finished_at`` are ahead. Default: 0.
-    :param fields: merged over every answer to a status call, to make it malformed;
-        the value ``QueryPlan.MISSING`` leaves the field out. Default: nothing.
+    :param fields: merged over every answer to a status call, to make it malformed, or have it say something
+        else than the result; the value ``QueryPlan.MISSING`` leaves the field out. Default: nothing.
     """
 
     MISSING: ClassVar[str] = "<missing>"

@@ -4,9 +4,11 @@ from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from airflow_provider_roe.api import FAILURE_STATUSES
 from airflow_provider_roe.testing.plan import QueryPlan
 from airflow_provider_roe.testing.sql import Outcome
+
+#: Statuses that leave no results. Stated here anew: what is tested is not to be believed.
+_FAILURES = {"FAILURE", "FAILED", "ERROR", "REVOKED", "REJECTED", "IGNORED", "CANCELLED", "CANCELED"}
 
 
 class State(NamedTuple):
@@ -83,7 +85,7 @@ class Query:
     @property
     def failed(self) -> bool:
         """Whether it has ended otherwise than well."""
-        return self.finished_at is not None and self.status.upper() in FAILURE_STATUSES
+        return self.finished_at is not None and self.status.upper() in _FAILURES
 
     def finish(self, status: str, error: str | None) -> None:
         """End it now."""
@@ -104,7 +106,7 @@ class Query:
     def as_result(self) -> dict[str, Any]:
         """Answer to a result call; of a query that has ended, only once its outcome is there."""
         state = self.state
-        has_results = state.finished_at is not None and state.status.upper() not in FAILURE_STATUSES
+        has_results = state.finished_at is not None and state.status.upper() not in _FAILURES
         return {
             "worksheet_query_id": self.id,
             "status": state.status,

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import json
+import math
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from html import escape
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 from uuid import UUID
 
 import pytest
@@ -15,8 +18,10 @@ from airflow_provider_roe import api
 from airflow_provider_roe.api import QueryState, Request, Response
 from airflow_provider_roe.exceptions import (
     RoeAuthenticationError,
+    RoeError,
     RoeInputError,
     RoeNotFoundError,
+    RoeQueryFailedError,
     RoeRequestError,
     RoeUnavailableError,
 )
@@ -376,9 +381,33 @@ class TestReadResult:
         )
         assert (empty.query, empty.rows) == ("SELECT 1", ())
 
-    def test_a_failed_query_has_no_results_and_its_error(self):
-        body = result_body(status="FAILURE", error="Unknown table")
-        assert api.read_result(RESULT, answer(body)) == api.QueryResult(QUERY, "FAILURE", "Unknown table", ())
+    @pytest.mark.parametrize(
+        ("word", "known"),
+        [("STARTED", True), (" pending ", True), ("RETRY", True), ("FINALIZING", False), ("DONE", False)],
+    )
+    def test_one_that_says_that_its_query_runs_is_no_answer_yet(self, word, known):
+        with pytest.raises(
+            RoeUnavailableError, match=f"is still {word.strip()}, although.*: worker lost"
+        ) as e:
+            api.read_result(RESULT, answer(result_body(statement(), status=word, error="worker lost")))
+        assert (e.value.repeatable, e.value.status_code) == (True, 200)
+        assert ("Wait for the query's end first" in str(e.value)) == known
+        assert ("connection's extra.success_statuses" in str(e.value)) == (not known)
+
+    @pytest.mark.parametrize("word", ["FAILURE", "revoked", "LOST"])
+    @pytest.mark.parametrize("results", [[], [statement()], None])
+    def test_one_that_says_that_its_query_failed_is_an_error_with_roe_s_words(self, word, results):
+        body = result_body(status=word, error="result expired") | {"results": results}
+        with pytest.raises(
+            RoeQueryFailedError,
+            match=f"^Query {QUERY} ended as {word}, says its result: result expired. Request id: the-request",
+        ):
+            api.read_result(RESULT, answer(body), failure_statuses=frozenset({"LOST"}))
+
+    def test_statuses_of_the_deployment_count(self):
+        body = answer(result_body(statement(), status="Done", error="one row was skipped"))
+        result = api.read_result(RESULT, body, success_statuses=frozenset({"DONE"}))
+        assert (result.status, result.error, len(result.results)) == ("Done", "one row was skipped", 1)
 
     def test_what_is_optional_may_be_missing(self):
         slim = {
@@ -388,41 +417,97 @@ class TestReadResult:
         assert (read.query, read.start_timestamp, read.end_timestamp, read.summary) == ("", None, None, {})
 
     @pytest.mark.parametrize(
-        "wrong",
+        ("wrong", "words"),
         [
-            {"column_names": "name,total"},
-            {"column_names": ["name", 7]},
-            {"column_types": ["String"]},
-            {"column_types": "xx"},
-            {"result_rows": "rows"},
-            {"result_rows": ["ab"]},
-            {"result_rows": [["Ada"]]},
-            {"result_rows": [["Ada", "1.5", "x"]]},
-            {"result_rows": [["Ada", 1.5]]},
-            {"result_rows": [["Ada", ["1.5"]]]},
-            {"result_rows": None},
-            {"row_count": "2"},
+            (
+                {"column_names": "name,total"},
+                "column_names of statement 2 must be a list, and is 'name,total'",
+            ),
+            (
+                {"column_names": ["name", 7]},
+                "column_names of statement 2 must be a list of strings, and is 7",
+            ),
+            (
+                {"column_types": ["String"]},
+                "column_types of statement 2 must be a list of 2, .* is a list of 1",
+            ),
+            ({"column_types": "xx"}, "column_types of statement 2 must be a list, and is 'xx'"),
+            ({"column_types": None}, "column_types of statement 2 must be a list, and is null"),
+            ({"result_rows": "rows"}, "result_rows of statement 2 must be a list, and is 'rows'"),
+            ({"result_rows": {}}, "result_rows of statement 2 must be a list, and is an object"),
+            ({"result_rows": None}, "result_rows of statement 2 must be a list, and is null"),
+            ({"result_rows": ["ab"]}, "a row of statement 2 must be a list of 2 cells, and is 'ab'"),
+            ({"result_rows": [["Ada"]]}, "a row of statement 2 must be a list of 2 .* is a list of 1"),
+            ({"result_rows": [["Ada", "1.5", "x"]]}, "a row of statement 2 must .* is a list of 3"),
+            ({"result_rows": [[]]}, "a row of statement 2 must be a list of 2 cells, and is a list of 0"),
+            ({"result_rows": [["Ada", "1.5"]]}, "it holds 1 of the 2 rows of statement 2"),
+            ({"result_rows": [[]], "column_names": [], "column_types": []}, "a row of statement 2 must"),
+            ({"row_count": "2"}, "row_count of statement 2 must be a whole number, 0 or more, and is '2'"),
+            ({"row_count": True}, "row_count of statement 2 must .* and is true"),
+            ({"row_count": -1}, "row_count of statement 2 must .* and is -1"),
+            ({"row_count": 1.5}, "row_count of statement 2 must .* and is 1.5"),
         ],
         ids=repr,
     )
-    def test_a_statement_of_the_wrong_shape_is_no_answer(self, wrong):
-        with pytest.raises(RoeUnavailableError, match="not the result of this query"):
-            api.read_result(RESULT, answer(result_body(statement(), statement(**wrong))))
+    def test_a_statement_of_the_wrong_shape_is_named_with_its_field(self, wrong, words):
+        assert_unusable(result_body(statement(), statement(**wrong)), words)
+
+    @pytest.mark.parametrize("name", ["row_count", "column_names", "column_types", "result_rows"])
+    def test_so_is_a_field_that_is_missing(self, name):
+        without = {field: value for field, value in statement().items() if field != name}
+        assert_unusable(result_body(without), f"{name} of statement 1 must be .* and is missing")
 
     @pytest.mark.parametrize(
-        "wrong",
+        ("wrong", "words"),
         [
-            {"worksheet_query_id": OTHER_QUERY},
-            {"results": None},
-            {"results": {}},
-            {"results": ["x"]},
-            {"status": None},
+            ({"results": None}, "results must be a list, for its status is SUCCESS, and is null"),
+            ({"results": {}}, "results must be a list, .* and is an object"),
+            ({"results": ["x"]}, "statement 1 must be an object, and is 'x'"),
+            ({"results": [statement(), None]}, "statement 2 must be an object, and is null"),
+            ({"status": None}, "status must be a word, and is null"),
+            ({"status": "  "}, "status must be a word, and is ''"),
         ],
         ids=repr,
     )
-    def test_a_result_of_the_wrong_shape_is_no_answer(self, wrong):
+    def test_a_result_of_the_wrong_shape_is_told_at_once(self, wrong, words):
+        assert_unusable(result_body(statement()) | wrong, words)
+
+    @pytest.mark.parametrize("name", ["results", "status"])
+    def test_so_is_one_without_results_or_status(self, name):
+        body = result_body(statement())
+        del body[name]
+        assert_unusable(body, f"{name} must be .* and is missing")
+
+    def test_what_is_found_is_cut_and_without_the_key(self):
+        body = result_body(statement(column_names="the-api-key" + "x" * 10_000))
+        response = Response(200, {}, json.dumps(body).encode(), "the-request-id", secret="the-api-key")
+        with pytest.raises(RoeError, match=r"and is '\*\*\*x+…'\.") as e:
+            api.read_result(RESULT, response)
+        assert len(str(e.value)) < 400
+
+    @pytest.mark.parametrize("body", [result_body(worksheet_query_id=OTHER_QUERY), {}, [], "x"], ids=repr)
+    def test_what_is_not_of_this_query_is_no_answer(self, body):
         with pytest.raises(RoeUnavailableError, match="not the result of this query"):
-            api.read_result(RESULT, answer(result_body(statement()) | wrong))
+            api.read_result(RESULT, answer(body))
+
+    def test_cells_are_whatever_json_can_say(self):
+        rows = [["Ada", 1.5], [None, True], [["a", None], {"b": [2]}], [10**77, ""]]
+        body = result_body(statement(result_rows=rows, row_count=4))
+        assert api.read_result(RESULT, answer(body)).results[0].rows == tuple(map(tuple, rows))
+
+    @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+    def test_it_is_read_as_python_reads_json(self, encoding):
+        text = json.dumps(result_body(statement(result_rows=[["Größe", math.inf], ["\ud800", None]])))
+        read = api.read_result(RESULT, answer(text.encode(encoding))).results[0]
+        assert read.rows == (("Größe", math.inf), ("\ud800", None))
+
+
+def assert_unusable(body: dict[str, Any], words: str) -> None:
+    """Make sure that a result is an error at once, of these words."""
+    with pytest.raises(RoeError, match=f"^Roe's result of query {QUERY} cannot be used: .*{words}") as e:
+        api.read_result(RESULT, answer(body))
+    assert not isinstance(e.value, RoeUnavailableError)
+    assert str(e.value).endswith("tell Roe's support. Request id: the-request-id.")
 
 
 BODIES = [
@@ -479,26 +564,26 @@ class TestXCom:
 class TestErrorMessage:
     @pytest.mark.parametrize(("body", "text"), BODIES, ids=[repr(body)[:40] for body, _ in BODIES])
     def test_it_is_found_in_each_shape(self, body, text):
-        assert text in api.error_message(answer(body).body)
-        assert bool(text) == bool(api.error_message(answer(body).body))
+        assert text in api.error_message(answer(body))
+        assert bool(text) == bool(api.error_message(answer(body)))
 
     @pytest.mark.parametrize(
         "body", [{"message": None, "detail": "no"}, {"detail": "", "error": "no"}], ids=repr
     )
     def test_an_empty_message_does_not_hide_another(self, body):
-        assert "no" in api.error_message(answer(body).body)
+        assert "no" in api.error_message(answer(body))
 
     def test_it_is_cut_to_2000_characters(self):
-        assert len(api.error_message(answer({"detail": "x" * 100_000}).body)) == 2000
+        assert len(api.error_message(answer({"detail": "x" * 100_000}))) == 2000
 
     def test_it_is_one_printable_line(self):
-        text = api.error_message(answer({"detail": "a\x1b[2J\r\nb\u202ec\u2028d\x00"}).body)
+        text = api.error_message(answer({"detail": "a\x1b[2J\r\nb\u202ec\u2028d\x00"}))
         assert text.isprintable()
         assert text == "a [2J b c d"
 
     def test_a_body_that_nests_without_end_does_not_end_the_task(self):
-        assert api.error_message(b"[" * 100_000).startswith("[[[")
-        assert "…" in api.error_message(b"[" * 50 + b"]" * 50)
+        assert api.error_message(answer(b"[" * 100_000)).startswith("[[[")
+        assert "…" in api.error_message(answer(b"[" * 50 + b"]" * 50))
 
 
 CODES = [
@@ -683,6 +768,31 @@ class TestClip:
         assert clipped == ("x" * length if length <= 10 else "x" * 9 + "…")
 
 
+class TestRedact:
+    @pytest.mark.parametrize(
+        ("text", "key", "told"),
+        [
+            ("", "the-key", ""),
+            ("nothing of it", "the-key", "nothing of it"),
+            ("a", "", "a"),
+            ("test company", "test", "*** company"),
+            ("Bearer roe-0123456789.", "roe-0123456789", "Bearer ***."),
+            ("cut off: roe-0123456", "roe-0123456789", "cut off: ***"),
+            ("roe-0123/4567+, roe-0123%2F4567%2B", "roe-0123/4567+", "***, ***"),
+            ("aaaaaaaaaaaaaaaa", "a" * 16, "******"),
+            ("a&b a&amp;b", "a&b", "*** ***"),
+        ],
+        ids=repr,
+    )
+    def test_the_key_is_out_of_what_is_told(self, text, key, told):
+        assert api.redact(text, key) == told
+
+    @given(key=st.text('ab/"\\<&+%=', min_size=1, max_size=30), before=st.text(), after=st.text())
+    def test_it_is_out_of_any_text(self, key, before, after):
+        for written in (key, json.dumps(key)[1:-1], quote(key, safe=""), escape(key)):
+            assert key not in api.redact(before + written + after, key)
+
+
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=40) | st.datetimes().map(str),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),
@@ -749,12 +859,23 @@ class TestWhateverTheServerAnswers:
     def test_it_is_read_or_is_an_error_of_ours(self, call, read, response):
         try:
             value = read(call, response)
-        except RoeRequestError as e:
+        except RoeError as e:
             text = str(e)
         else:
             assert 200 <= response.status_code < 300
             text = api.uuid(value.query_id, "query_id")
         assert text.isprintable()
+
+    @given(body=RESULT_BODIES)
+    def test_only_a_result_that_says_so_is_one(self, body):
+        more = frozenset({"DONE"})
+        try:
+            result = api.read_result(RESULT, answer(body), success_statuses=more)
+        except RoeError:
+            return
+        word = json.loads(body)["status"].strip().upper()
+        assert word in {*MEANINGS[QueryState.SUCCEEDED].split(), *more}
+        assert len(result.results) == len(json.loads(body)["results"])
 
     @given(body=STATUS_BODIES)
     def test_only_a_documented_or_configured_word_is_a_success(self, body):

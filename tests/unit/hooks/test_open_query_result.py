@@ -75,19 +75,25 @@ class TestOpenQueryResult:
         with pytest.raises(RoeUnavailableError, match=r"did not answer within 0\.5 s"):
             rows(query_id)
 
-    def test_the_key_is_not_in_it_wherever_it_is(self, roe, query_id):
-        cell = roe.api_key * 50_000  # so that any cut into chunks goes through it
-        answer = {
-            "results": [
-                {"row_count": 1, "column_names": ["a"], "column_types": ["String"], "result_rows": [[cell]]}
-            ],
-            "worksheet_query_id": query_id,
-            "status": "SUCCESS",
+    @pytest.mark.parametrize("key", ["test", "roe-Test/Key+9fWm2Qz7Lx4Tn8Vb"])
+    def test_rows_that_hold_the_key_s_text_come_as_they_are(self, roe, query_id, connect, key):
+        roe.rotate_key(key)
+        connect(roe)
+        cell = f"{key} company" * 50_000  # so that any cut into chunks goes through it
+        statement = {
+            "query": f"SELECT '{key}'",
+            "row_count": 1,
+            "column_names": [key],
+            "column_types": ["String"],
+            "result_rows": [[cell]],
         }
+        answer = {"results": [statement], "worksheet_query_id": query_id, "status": "SUCCESS"}
         roe.add_fault(
             Fault(call="result", status_code=200, body=json.dumps(answer), content_type="application/json")
         )
-        assert rows(query_id) == [[{"a": "***" * 50_000}]]
+        assert rows(query_id) == [[{key: cell}]]
+        [whole] = RoeHook().get_query_result(query_id).results
+        assert (whole.query, whole.column_names, whole.rows) == (f"SELECT '{key}'", (key,), ((cell,),))
 
     def test_a_full_disk_is_no_trouble_of_roe_s(self, roe, query_id, connect, monkeypatch):
         class Full:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import html
 import json
 import math
 import re
@@ -13,6 +14,7 @@ import threading
 import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import pytest
 import trustme
@@ -373,6 +375,89 @@ class TestRefusals:
         assert roe.api_key not in caplog.text
 
 
+#: How a text that was sent may come back.
+ECHOES: dict[str, Callable[[str], bytes]] = {
+    "in HTML": lambda key: f"<p>Authorization: Bearer {key}</p>".encode(),
+    "in HTML, escaped": lambda key: f"<p>{html.escape(key)}</p>".encode(),
+    "in a URL": lambda key: f"<a href='/login?key={quote(key, safe='')}'>".encode(),
+    "in a URL in lower case": lambda key: re.sub(
+        "%..", lambda code: code[0].lower(), f"/login?key={quote(key, safe='')}"
+    ).encode(),
+    "in JSON": lambda key: json.dumps({"detail": [f"Bearer {key}"], "seen": {key: key}}).encode(),
+    "in what is nearly JSON": lambda key: json.dumps(key).encode() + b"}",
+    "in JSON of PHP": lambda key: json.dumps([key]).replace("/", "\\/").encode() + b"}",
+    "in UTF-16": lambda key: f"<p>{key}</p>".encode("utf-16"),
+    "cut off": lambda key: (b" " * 990 + key.encode())[:1000] + b" " * 2**21,
+    "cut off after 200 characters": lambda key: b"x" * 180 + key.encode(),
+    "as a status": lambda key: json.dumps(
+        {"worksheet_query_id": QUERY, "status": f"Bearer {key}", "error": f"Bearer {key}"}
+    ).encode(),
+    "in an error text": lambda key: json.dumps(
+        {"worksheet_query_id": QUERY, "status": "FAILURE", "error": "x" * 1980 + key}
+    ).encode(),
+}  # fmt: skip
+#: A start of the server's answer in which the key stands, and which is no answer.
+BAD_HEADS: dict[str, Callable[[str], str]] = {
+    "another protocol": "Authorization: Bearer {}\r\n\r\n".format,
+    "bad version": "HTTP/x Bearer {}\r\n\r\n".format,
+    "bad header": "HTTP/1.1 200 OK\r\nBearer {}\r\n\r\n".format,
+    "bad length": "HTTP/1.1 200 OK\r\nContent-Length: Bearer {}\r\n\r\n".format,
+    "bad encoding": "HTTP/1.1 200 OK\r\nContent-Encoding: Bearer {}\r\nContent-Length: 2\r\n\r\n{{}}".format,
+}
+
+
+class TestNoEcho:
+    @pytest.mark.parametrize("code", [200, 401, 404, 500])
+    @pytest.mark.parametrize(
+        "key", ["roe-Test/Key+9fWm2Qz7Lx4Tn8Vb", 'a"b\\c<&>9fWm2Qz7'], ids=["usual", "odd"]
+    )
+    @pytest.mark.parametrize("echo", ECHOES)
+    def test_the_key_is_in_nothing_that_is_told(self, roe, connect, ask, caplog, echo, key, code):
+        roe.rotate_key(key)
+        connect(roe)
+        roe.add_fault(Fault(status_code=code, body=ECHOES[echo](key)))
+        told = [caplog.text]
+        try:
+            told.append(str(ask(RoeHook(), QUERY).as_dict()))
+        except RoeRequestError as e:
+            told += printed(e)
+        assert_untold(key, "".join(told))
+
+    @pytest.mark.parametrize("head", BAD_HEADS)
+    def test_nor_is_one_that_stands_where_no_answer_begins(self, connect, ask, serve, head):
+        key = "roe-Test/Key+9fWm2Qz7Lx4Tn8Vb"
+        answer = BAD_HEADS[head](key).encode()
+        connect(serve(lambda connection: connection.sendall(answer)), api_key=key, request_timeout=1)
+        with pytest.raises(RoeUnavailableError) as e:
+            ask(RoeHook(), QUERY)
+        assert_untold(key, "".join(printed(e.value)))
+
+    def test_a_result_s_error_text_is_told_without_it(self, roe, connect):
+        connect(roe)
+        plan = QueryPlan(statuses=(), ends_as="SUCCESS", error=f"Bearer {roe.api_key}")
+        assert RoeHook().get_query_result(roe.submit("SELECT 1", plan)).error == "Bearer ***"
+
+    @pytest.mark.parametrize("key", ["status", "S", "200"])
+    def test_a_key_that_is_an_ordinary_word_does_not_spoil_what_is_data(self, roe, connect, ask, key):
+        roe.rotate_key(key)
+        connect(roe)
+        assert ask(RoeHook(), roe.submit("SELECT 1")).status == "SUCCESS"
+
+
+def printed(error: BaseException | None) -> Iterator[str]:
+    """Yield what a log may show of an error and of what led to it."""
+    while error:
+        yield f"{error!r} {error} {vars(error)} "
+        error = error.__cause__ or error.__context__
+
+
+def assert_untold(key: str, text: str) -> None:
+    """Make sure that no part of a key worth the name is in a text, in whichever way it is escaped."""
+    for part in (key[:9], key[-9:]):
+        for way in (part, html.escape(part), quote(part, safe=""), json.dumps(part)[1:-1], repr(part)[1:-1]):
+            assert way.lower() not in text.lower()
+
+
 def http_answer(body: bytes, *headers: str, code: str = "200 OK") -> bytes:
     head = "\r\n".join([f"HTTP/1.1 {code}", "Content-Type: application/json", *headers, "", ""])
     return head.encode() + body
@@ -577,11 +662,15 @@ def reset(connection: socket.socket) -> None:
     connection.close()
 
 
+EARLY_HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n"
 SUBMITTED = json.dumps({"id": QUERY}).encode()
 #: What a server still does before it breaks off a submit.
 BROKEN_OFF: dict[str, Callable[[socket.socket], object]] = {
     "sending": lambda connection: None,
     "before the answer": lambda connection: time.sleep(0.1),
+    "after an interim answer": lambda connection: connection.sendall(EARLY_HINTS),
+    "in an interim answer": lambda connection: connection.sendall(EARLY_HINTS[:-2]),
+    "after a change of protocols": lambda connection: connection.sendall(b"HTTP/1.1 101 Upgrade\r\n\r\n"),
     "in the first line": lambda connection: connection.sendall(b"HTTP/1.1 20"),
     "in the headers": lambda connection: connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Ty"),
     "in the body": lambda connection: connection.sendall(http_answer(SUBMITTED, "Content-Length: 999")),

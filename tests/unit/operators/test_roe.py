@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -288,6 +289,15 @@ class TestResults:
         assert file["path"] == f"file://{path}"
         assert (file["row_count"], [column["name"] for column in file["columns"]]) == (2, ["n"])
         assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+    @pytest.mark.parametrize("where", [{"result": "rows"}, {"output_path": "file://{}/rows.csv"}], ids=str)
+    def test_a_result_that_is_no_success_is_not_taken_for_an_empty_one(self, roe, context, tmp_path, where):
+        says = {"status": "SUCCESS", "error": None, "finished_at": "2026-03-01T10:00:00Z"}
+        roe.plan = QueryPlan(statuses=(), ends_as="FAILURE", error="result expired", fields=says)
+        where = {name: value.format(tmp_path) for name, value in where.items()}
+        with pytest.raises(RoeQueryFailedError, match=r"ended as FAILURE, says its result: result expired\."):
+            new_operator(**where).execute(context)
+        assert list(tmp_path.iterdir()) == []
 
     @pytest.mark.parametrize("output_path", ["nowhere://x/rows.csv", "/tmp/rows.xls", "rows.csv"])
     def test_a_path_that_cannot_be_written_is_refused_before_anything_is_submitted(
