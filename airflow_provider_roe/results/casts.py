@@ -24,8 +24,8 @@ _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 _FLOAT = r"^-?(?:[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?|inf|nan)$"
 _UUID = "^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 _IPV4 = r"^(?:(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(?:\.|$)){4}$"
-# What stands for an escaped backslash and an escaped quote while a list is split.
-_BACKSLASH, _QUOTE = "\x01", "\x02"
+# What stands for an escaped backslash and an escaped quote while a list is split: bytes that no text has.
+_BACKSLASH, _QUOTE = b"\xfe", b"\xff"
 
 
 def strings(type_: ch.ColumnType, cells: Sequence[Any]) -> pa.StringArray | None:
@@ -171,8 +171,7 @@ def _timestamps(type_: ch.Timestamp, texts: pa.StringArray) -> pa.Array | None:
     zone = type_.arrow().tz
     in_utc = _all(pc.ends_with(texts, "+00:00"))
     local = pc.utf8_slice_codeunits(texts, 0, -6) if in_utc else texts
-    fraction = rf"(?:\.[0-9]{{1,{type_.scale}}}0*)?" if type_.scale else ""
-    if _matching(local, f"^.{{19}}{fraction}$") is None:
+    if type_.scale and _matching(local, rf"^.{{19}}(?:\.[0-9]{{1,{type_.scale}}}0*)?$") is None:
         return None
     # Python writes all six digits of microseconds, or none.
     naive = pc.cast(local, pa.timestamp("us" if type_.unit == "ms" else type_.unit))
@@ -250,16 +249,15 @@ def _split_bare(element: ch.ColumnType, texts: pa.StringArray) -> pa.ListArray |
 
 
 def _split_quoted(texts: pa.StringArray) -> pa.ListArray | None:
-    if _any(pc.match_substring_regex(texts, f"[{_BACKSLASH}{_QUOTE}]")):
-        return None
-    marked = pc.replace_substring(pc.replace_substring(texts, "\\\\", _BACKSLASH), "\\'", _QUOTE)
+    marked = pc.replace_substring(texts.cast(pa.binary()), "\\\\", _BACKSLASH)
+    marked = pc.replace_substring(marked, "\\'", _QUOTE)
     if _matching(marked, r"^\[(?:'[^'\\]*'(?:, ?'[^'\\]*')*)?\]$") is None:
         return None
     # No element has a quote in it any more, so that these are all between two elements.
-    body = pc.replace_substring(pc.utf8_slice_codeunits(marked, 2, -2), "', '", "','")
-    lists = _lists(body, "','", pc.equal(marked, "[]"))
+    body = pc.replace_substring(pc.binary_slice(marked, 2, -2), "', '", "','")
+    lists = _lists(body, "','", pc.equal(pc.binary_length(marked), 2))
     values = pc.replace_substring(pc.replace_substring(lists.values, _QUOTE, "'"), _BACKSLASH, "\\")
-    return pa.ListArray.from_arrays(lists.offsets, values)
+    return pa.ListArray.from_arrays(lists.offsets, values.cast(pa.string()))
 
 
 def _lists(bodies: pa.StringArray, separator: str, empty: pa.BooleanArray) -> pa.ListArray:

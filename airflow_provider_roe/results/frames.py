@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_roe import api
 from airflow_provider_roe.exceptions import RoeInputError
 from airflow_provider_roe.results.columns import record_batches, schema
+from airflow_provider_roe.results.garbage import no_search_for_cycles
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,13 +54,14 @@ def _pandas(table: pyarrow.Table) -> pandas.DataFrame:
     types: dict[pyarrow.DataType, Any] = {pyarrow.bool_(): pandas.BooleanDtype()}
     for name in ("Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64"):
         types[getattr(pyarrow, name.lower())()] = getattr(pandas, f"{name}Dtype")()
-    columns = {
-        name: pandas.Series(column.to_pylist(), dtype=object)
-        if pyarrow.types.is_nested(column.type)
-        else column.to_pandas(types_mapper=types.get)
-        for name, column in zip(table.column_names, table.columns, strict=True)
-    }
-    return pandas.DataFrame(columns)
+    columns = {}
+    with no_search_for_cycles():
+        for name, column in zip(table.column_names, table.columns, strict=True):
+            if pyarrow.types.is_nested(column.type):
+                columns[name] = pandas.Series(column.to_pylist(), dtype=object)
+            else:
+                columns[name] = column.to_pandas(types_mapper=types.get)
+        return pandas.DataFrame(columns)
 
 
 def tables(result: SpooledResult) -> list[pyarrow.Table]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 #: Characters that are read at a time.
-PIECE = 1024 * 1024
+PIECE = 512 * 1024
 #: Characters of a single value beyond which it is refused.
 LONGEST = 64 * 1024 * 1024
 _BLANKS = re.compile(r"[ \t\n\r]*")
@@ -123,6 +123,7 @@ class JsonStream:
                 if decoded == len(lists):
                     values += found
                     self._at = end
+                    return
         while comma := _COMMA.match(self._text, self._at):
             try:
                 value, end = self._decode(self._text, comma.end())

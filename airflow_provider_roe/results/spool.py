@@ -7,17 +7,16 @@ rows at a time, for only then is it known what they are: the order of the answer
 
 from __future__ import annotations
 
-import gc
 import json
 import marshal
 from collections import Counter
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_roe import api
 from airflow_provider_roe.exceptions import RoeResultError
 from airflow_provider_roe.results.clickhouse import ColumnType, column_type
+from airflow_provider_roe.results.garbage import no_search_for_cycles
 from airflow_provider_roe.results.json_stream import JsonStream
 
 if TYPE_CHECKING:
@@ -125,7 +124,7 @@ def read(
     rows.truncate()
     stream = JsonStream(body)
     try:
-        with _no_garbage_collection():
+        with no_search_for_cycles():
             answer = _read_answer(stream, spooled, rows)
     except (ValueError, RecursionError):
         api._refuse_shape(request, response, "JSON")
@@ -163,23 +162,6 @@ class _Rows:
     widths: Counter[int] = field(default_factory=Counter)
     has_null: bool = False
     others: list[Any] = field(default_factory=list)
-
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """
-    Suspend the search for cycles, of which JSON has none.
-
-    Each few hundred rows would start one, through all that Airflow has loaded: twice the time of reading.
-    """
-    if not gc.isenabled():
-        yield
-        return
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 def _number(text: bytes) -> float:
@@ -223,11 +205,12 @@ def _spool(stream: JsonStream, file: BinaryIO) -> _Rows:
         if set(map(type, rows)) != {list}:
             held.others += [row for row in rows if not isinstance(row, list)][:1]
             continue
-        widths = Counter(map(len, rows))
-        held.widths += widths
-        if len(widths) > 1 or 0 in widths:  # will be refused
+        try:
+            columns: Batch = list(zip(*rows, strict=True))
+        except ValueError:
+            held.widths += Counter(map(len, rows))
             continue
-        columns: Batch = list(zip(*rows, strict=True))
+        held.widths[len(columns)] += len(rows)
         held.has_null = held.has_null or any(None in column for column in columns)
         data = marshal.dumps(columns, 2)  # the oldest version that knows all of JSON is the fastest
         file.write(len(data).to_bytes(8) + data)
