@@ -564,9 +564,35 @@ def _read_json(request: Request, response: Response) -> Any:
     check_code(request, response)
     if response.overlong:
         _refuse_shape(request, response, f"within {request.max_body:,} bytes")
-    if (answer := _parse(response.body)) is _NOT_JSON:
-        _refuse_shape(request, response, "JSON")
-    return answer
+    try:
+        return json.loads(response.body)
+    except (ValueError, RecursionError) as e:
+        refuse_text(request, response, e)
+
+
+def refuse_text(request: Request, response: Response, error: Exception) -> NoReturn:
+    """
+    Refuse a body that is no JSON.
+
+    :param error: What Python says of it.
+    :raises RoeError: It begins as this query's result, and is not cut off: asking again would not help.
+    :raises RoeUnavailableError: It may be anything.
+    """
+    start = response.body[:1000].decode("utf-8", "replace").lower()
+    if request.query_id and f'"{request.query_id}"' in start and not _was_cut(error):
+        raise _unusable(request, response, f"it is no JSON ({response.quote(str(error), 200)})") from None
+    _refuse_shape(request, response, "JSON")
+
+
+def _was_cut(error: Exception) -> bool:
+    """Tell whether a text is no JSON, as far as Python says, because its end is missing."""
+    match error:
+        case json.JSONDecodeError():
+            at_end = len(error.doc) - error.pos < len("Infinity")
+            return error.msg.startswith("Unterminated") or (at_end and not error.msg.startswith("Extra"))
+        case UnicodeDecodeError():
+            return error.end == len(error.object)
+    return False
 
 
 def _parse(body: bytes) -> Any:

@@ -64,9 +64,9 @@ class JsonStream:
         while True:
             try:
                 value, end = self._decode(self._text, self._at)
-            except ValueError as e:
+            except ValueError:
                 if not self._more():
-                    raise ValueError("no JSON") from e
+                    raise
                 continue
             if end < len(self._text) or not self._more():  # a number might go on
                 self._at = end
@@ -77,7 +77,7 @@ class JsonStream:
         for _ in self._items("{}"):
             key = self.value()
             if not isinstance(key, str):
-                raise ValueError("no JSON")
+                raise self._error("Expecting a string")
             self._take(":")
             yield key
 
@@ -109,7 +109,7 @@ class JsonStream:
         :raises ValueError: Something does.
         """
         if self.peek():
-            raise ValueError("no JSON")
+            raise self._error("Extra data")
 
     def _decode_all(self, values: list[Any]) -> None:
         """Add the elements that follow, as far as the text at hand reaches."""
@@ -145,8 +145,11 @@ class JsonStream:
 
     def _take(self, character: str) -> None:
         if self.peek() != character:
-            raise ValueError("no JSON")
+            raise self._error(f"Expecting {character!r}")
         self._at += 1
+
+    def _error(self, message: str) -> json.JSONDecodeError:
+        return json.JSONDecodeError(message, self._text, self._at)
 
     def _more(self) -> bool:
         """Read more of the text, and drop what has been taken of it; tell whether there was more."""

@@ -126,8 +126,8 @@ def read(
     try:
         with no_search_for_cycles():
             answer = _read_answer(stream, spooled, rows)
-    except (ValueError, RecursionError):
-        api._refuse_shape(request, response, "JSON")
+    except (ValueError, RecursionError) as e:
+        api.refuse_text(request, response, e)
     finally:
         stream.close()
     body.truncate(0)

@@ -14,6 +14,10 @@ from airflow_provider_roe.results.rows import rows
 from tests.unit.results.answers import INSERT, INVOICES, NUMBERS, QUERY, REQUEST, body, read, statement
 
 
+def read_whole(raw: bytes) -> api.QueryResult:
+    return api.read_result(REQUEST, Response(200, {}, raw, "the-request-id"))
+
+
 class TestReading:
     def test_all_but_the_rows_is_read_as_of_a_short_answer(self):
         answer = body(INVOICES, INSERT, NUMBERS)
@@ -108,6 +112,24 @@ class TestReading:
     def test_a_body_that_is_cut_is_no_answer(self, cut):
         with pytest.raises(RoeUnavailableError, match="a body that is not JSON; it starts with"):
             read(json.dumps(body(INVOICES)).encode()[:cut])
+
+    @pytest.mark.parametrize(
+        ("text", "wrong"),
+        [
+            ('"Ada', '"\\x Ada'),
+            ('"Ada', '"\n'),
+            ('["1"', '["1" "2"'),
+            ('"results": [', '"results": [,'),
+            ('"3"', "nul"),
+            ("}]}", "}]} {}"),
+        ],
+    )
+    @pytest.mark.parametrize("how", [read, read_whole])
+    def test_what_begins_as_the_result_and_is_no_json_further_on_is_an_error_at_once(self, how, text, wrong):
+        answer = json.dumps(body(INVOICES, NUMBERS)).replace(text, wrong, 1).encode()
+        with pytest.raises(RoeError, match=f"result of query {QUERY} cannot be used: it is no JSON") as e:
+            how(answer)
+        assert not isinstance(e.value, RoeUnavailableError)
 
     @pytest.mark.parametrize(
         "raw", [b"<html>", b"[" * 99_999, b"[" * 99_999 + b"]" * 99_999, b'"\xff"', b"{} {}"]
