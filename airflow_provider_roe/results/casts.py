@@ -23,7 +23,8 @@ _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 _FLOAT = r"^-?(?:[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?|inf|nan)$"
 _UUID = "^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
-_IPV4 = r"^(?:(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(?:\.|$)){4}$"
+_OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+_IPV4 = rf"^(?:{_OCTET}\.){{3}}{_OCTET}$"
 # What stands for an escaped backslash and an escaped quote while a list is split: bytes that no text has.
 _BACKSLASH, _QUOTE = b"\xfe", b"\xff"
 
@@ -49,7 +50,10 @@ def arrow(type_: ch.ColumnType, texts: pa.StringArray) -> pa.Array | None:
 
 def json_texts(type_: ch.ColumnType, texts: pa.StringArray) -> pa.StringArray | None:
     """Return the JSON of the type's plain values; None if a text may need another reader."""
-    found = _json(type_, texts)
+    try:
+        found = _json(type_, texts)
+    except pa.ArrowInvalid:
+        return None
     return found if found is None else pc.fill_null(found, "null")
 
 
@@ -66,8 +70,10 @@ def _arrow(type_: ch.ColumnType, texts: pa.StringArray) -> pa.Array | None:
         case ch.Integer(bits=bits, signed=signed) if bits > 64:
             # As many digits as are in the range whatever they are.
             return _matching(texts, rf"^(?:0|{'-?' * signed}[1-9][0-9]{{0,{37 if bits == 128 else 75}}})$")
-        case ch.Integer() | ch.Date():
+        case ch.Integer():
             return _that_casts_back(texts, type_.arrow())
+        case ch.Date():
+            return None if _has_year_0(texts) else _that_casts_back(texts, type_.arrow())
         case ch.Float():
             return _floats(type_, texts)
         case ch.Exact():
@@ -178,6 +184,8 @@ def _timestamps(type_: ch.Timestamp, texts: pa.StringArray) -> pa.Array | None:
     if not _all(pc.equal(_trimmed(pc.cast(naive, pa.string()), type_), _trimmed(local, type_))):
         return None
     naive = pc.cast(naive, pa.timestamp(type_.unit))
+    if _has_year_0(local) or (in_utc and zone != "UTC" and not _is_sure_of_zone(naive)):
+        return None
     if in_utc or zone == "UTC":
         return pc.cast(pc.assume_timezone(naive, "UTC"), type_.arrow())
     array = pc.assume_timezone(naive, zone)
@@ -187,7 +195,12 @@ def _timestamps(type_: ch.Timestamp, texts: pa.StringArray) -> pa.Array | None:
 def _is_sure_of_zone(times: pa.TimestampArray) -> bool:
     """Tell whether all times are such as all libraries set clocks alike: later changes are extrapolated."""
     years = pc.year(times)
-    return _all(pc.and_(pc.greater(years, 1970), pc.less(years, 2037)))
+    return _all(pc.and_(pc.greater(years, 1972), pc.less(years, 2037)))
+
+
+def _has_year_0(texts: pa.StringArray) -> bool:
+    """Tell whether there is a year that Python does not have."""
+    return _any(pc.starts_with(texts, "0000"))
 
 
 def _trimmed(times: pa.StringArray, type_: ch.Timestamp) -> pa.StringArray:
@@ -251,11 +264,14 @@ def _split_bare(element: ch.ColumnType, texts: pa.StringArray) -> pa.ListArray |
 def _split_quoted(texts: pa.StringArray) -> pa.ListArray | None:
     marked = pc.replace_substring(texts.cast(pa.binary()), "\\\\", _BACKSLASH)
     marked = pc.replace_substring(marked, "\\'", _QUOTE)
-    if _matching(marked, r"^\[(?:'[^'\\]*'(?:, ?'[^'\\]*')*)?\]$") is None:
+    # No element has a quote in it any more. From the left, each separator begins at the quote that ends one.
+    for comma in (",", ", "):
+        if _matching(marked, rf"^\[(?:'[^'\\]*'(?:{comma}'[^'\\]*')*)?\]$") is not None:
+            break
+    else:
         return None
-    # No element has a quote in it any more, so that these are all between two elements.
-    body = pc.replace_substring(pc.binary_slice(marked, 2, -2), "', '", "','")
-    lists = _lists(body, "','", pc.equal(pc.binary_length(marked), 2))
+    body = pc.binary_slice(marked, 2, -2)
+    lists = _lists(body, f"'{comma}'", pc.equal(pc.binary_length(marked), 2))
     values = pc.replace_substring(pc.replace_substring(lists.values, _QUOTE, "'"), _BACKSLASH, "\\")
     return pa.ListArray.from_arrays(lists.offsets, values.cast(pa.string()))
 

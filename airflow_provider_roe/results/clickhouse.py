@@ -19,7 +19,7 @@ import re
 import struct
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
-from decimal import Decimal
+from decimal import Context, Decimal
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, NamedTuple
 from zoneinfo import ZoneInfo
@@ -75,6 +75,9 @@ _TYPE_TOKEN = re.compile(r"""'(?:[^'\\]|\\.)*'|`(?:[^`\\]|\\.)*`|[\w.+-]+|[^\s\w
 _WORD = re.compile(r"\w+")
 
 _NANOSECONDS = range(-(2**63), 2**63)
+#: Nanoseconds of the longest Time.
+_LONGEST_TIME = 1000 * 3600 * 10**9 - 1
+_WIDE = Context(prec=100)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -91,10 +94,6 @@ class UnreadableCellError(ValueError):
     def __init__(self, cell: object, advice: str = DEFAULT_ADVICE) -> None:
         super().__init__(cell)
         self.advice = advice
-
-
-class _UnknownTypeError(Exception):
-    """A type that is not known here, or not all of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,7 +234,7 @@ def column_type(name: str, *, nulls_in_words: bool = True) -> ColumnType:
     """
     try:
         found = _type(_tree(name))
-    except _UnknownTypeError:
+    except (ValueError, LookupError, ArithmeticError, TypeError):  # whatever else a name may hold
         found = AnyText(nullable=bool(re.match(r"\s*(LowCardinality\()?Nullable\(", name)))
     return found if nulls_in_words else replace(found, nulls_in_words=False)
 
@@ -254,7 +253,7 @@ def _tree(name: str) -> list[Any]:
                 stack.append(arguments)
                 words = arguments[0]
             case ")" | "," if not stack:
-                raise _UnknownTypeError
+                raise ValueError(name)
             case ")":
                 stack.pop()
                 words = stack.pop()
@@ -264,9 +263,9 @@ def _tree(name: str) -> list[Any]:
             case _:
                 words.append(token)
         if len(stack) > 2 * DEEPEST:
-            raise _UnknownTypeError
+            raise ValueError(name)
     if stack:
-        raise _UnknownTypeError
+        raise ValueError(name)
     return top
 
 
@@ -274,7 +273,7 @@ def _type(words: list[Any]) -> ColumnType:
     match words:
         case ["String" | "Enum" | "Enum8" | "Enum16", *_]:
             return Text()
-        case ["FixedString", [[str(size)]]] if size.isdecimal():
+        case ["FixedString", [[str(size)]]] if re.fullmatch("[0-9]{1,8}", size):
             return FixedText(int(size))
         case ["LowCardinality", [inner]]:
             return _type(inner)
@@ -313,9 +312,9 @@ def _type(words: list[Any]) -> ColumnType:
         case ["DateTime"]:
             return Timestamp(0, UTC)
         case ["DateTime", [[zone]]]:
-            return Timestamp(0, _zone(zone))
+            return Timestamp(0, _zone(_unescape(zone[1:-1])))
         case ["DateTime64", [[scale], *zones]] if re.fullmatch("[0-9]", scale) and len(zones) < 2:
-            zone = _zone(zones[0][0]) if zones else UTC
+            zone = _zone(_unescape(zones[0][0][1:-1])) if zones else UTC
             return Timestamp(int(scale), zone) if int(scale) <= 6 else NanoTimestamp(int(scale), zone)
         case ["Decimal", [[precision], [scale]]]:
             return _decimal(precision, scale)
@@ -339,7 +338,7 @@ def _type(words: list[Any]) -> ColumnType:
             return Integer(64, signed=True)
         case ["Geometry"]:
             return AnyText(nullable=True)
-    raise _UnknownTypeError
+    raise ValueError(words)
 
 
 def _tuple(elements: list[list[Any]]) -> ColumnType:
@@ -349,16 +348,16 @@ def _tuple(elements: list[list[Any]]) -> ColumnType:
     if not names:
         return Tuple(tuple(map(_type, elements)))
     names = [_unescape(name[1:-1]) if name[0] == "`" else name for name in names]
-    if len(set(names)) != len(elements):
-        raise _UnknownTypeError
+    if len(set(names)) != len(elements) or not "".join(names).encode():
+        raise ValueError(names)
     return Record(tuple(_type(element[1:]) for element in elements), tuple(names))
 
 
 def _map_key(words: list[Any]) -> ColumnType:
     key = _type(words)
-    if _is_hashable(key):
-        return key
-    raise _UnknownTypeError
+    if key.nullable or not _is_hashable(key):
+        raise ValueError(words)
+    return key
 
 
 def _is_hashable(type_: ColumnType) -> bool:
@@ -387,24 +386,24 @@ def _common_integer(integers: list[Integer]) -> Integer:
     signed = any(integer.signed for integer in integers)
     bits = max(i.bits * 2 if signed and not i.signed else i.bits for i in integers)
     if bits > 256:
-        raise _UnknownTypeError
+        raise ValueError(integers)
     return Integer(bits, signed)
 
 
 def _decimal(precision: str, scale: str) -> Exact:
     if not re.fullmatch(r"\d{1,2} \d{1,2}", f"{precision} {scale}", re.ASCII):
-        raise _UnknownTypeError
+        raise ValueError(precision, scale)
     digits, places = int(precision), int(scale)
     if not places <= digits <= 76 or not digits:
-        raise _UnknownTypeError
+        raise ValueError(precision, scale)
     return Exact(digits, places)
 
 
-def _zone(quoted: str) -> ZoneInfo:
+def _zone(key: str) -> ZoneInfo:
     try:
-        return ZoneInfo(_unescape(quoted[1:-1]))
+        return ZoneInfo(key)
     except (LookupError, ValueError, OSError):
-        raise _UnknownTypeError from None
+        raise ValueError(key) from None
 
 
 # Types of one value
@@ -522,7 +521,10 @@ class Exact(Scalar):
         return f"{held:f}"
 
     def _stored(self, held: Decimal) -> Decimal | str:
-        return held if self.digits <= 38 else f"{held:f}"
+        if self.digits > 38:
+            return f"{held:f}"
+        # With no more decimal places than the type has: pyarrow takes others for a loss.
+        return held.quantize(Decimal(1).scaleb(-self.places), context=_WIDE)
 
     def _arrow(self, pa: Any) -> Any:
         return pa.decimal128(self.digits, self.places) if self.digits <= 38 else pa.string()
@@ -590,7 +592,7 @@ class Timestamp(Scalar):
     @property
     def unit(self) -> str:
         """Arrow's unit."""
-        return "s" if self.scale == 0 else "ms" if self.scale <= 3 else "us" if self.scale <= 6 else "ns"
+        return _unit(self.scale)
 
     def _plain(self, held: Any) -> str:
         timespec = {"s": "seconds", "ms": "milliseconds", "us": "microseconds"}[self.unit]
@@ -623,7 +625,7 @@ class NanoTimestamp(Timestamp):
 
 @dataclass(frozen=True)
 class Time(Scalar):
-    """Spans of up to 999 hours with so many decimal places of a second: held as nanoseconds."""
+    """Spans of less than 1000 hours with so many decimal places of a second: held as nanoseconds."""
 
     scale: int
 
@@ -637,6 +639,8 @@ class Time(Scalar):
             raise ValueError(text)
         span = ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
         nanoseconds = span * 10**9 + int(fraction.ljust(9, "0"))
+        if abs(nanoseconds) > _LONGEST_TIME:
+            raise ValueError(text)
         return -nanoseconds if sign else nanoseconds
 
     def _value(self, held: int) -> timedelta | str:
@@ -649,14 +653,14 @@ class Time(Scalar):
         return f"{'-' if held < 0 else ''}{text}{fraction}"
 
     def _stored(self, held: int) -> int:
-        return held // {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}[self._unit]
-
-    @property
-    def _unit(self) -> str:
-        return Timestamp(self.scale, UTC).unit
+        return held // {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}[_unit(self.scale)]
 
     def _arrow(self, pa: Any) -> Any:
-        return pa.duration(self._unit)
+        return pa.duration(_unit(self.scale))
+
+
+def _unit(scale: int) -> str:
+    return "s" if scale == 0 else "ms" if scale <= 3 else "us" if scale <= 6 else "ns"
 
 
 class _String(Scalar):
@@ -985,7 +989,7 @@ def _timedelta(arguments: str) -> timedelta:
 def _datetime(match: re.Match[str]) -> datetime:
     zone: tzinfo | None = None
     if match["key"]:
-        zone = ZoneInfo(match["key"])
+        zone = _zone(match["key"])
     elif match["seconds"]:
         zone = timezone(timedelta(days=int(match["days"] or 0), seconds=int(match["seconds"])))
     elif match["zone"]:

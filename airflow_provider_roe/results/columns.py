@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_roe.results.spool import Batch, Column, Statement
 
+#: Characters of names in the lines that are made at a time: each line has them all.
+LINES = 16 * 1024 * 1024
 _CSV_PLAIN = re.compile(r'[^",\r\n]+')
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
@@ -120,22 +122,22 @@ def json_lines(statement: Statement, batches: Iterator[Batch]) -> Iterator[bytes
         casts = None  # type: ignore[assignment]
     keys = [f", {_encode(column.name)}: " for column in statement.columns]
     keys[0] = "{" + keys[0].removeprefix(", ")
+    line = "".join(f"{key.replace('%', '%%')}%s" for key in keys) + "}\n"
+    at_once = max(LINES // len(line), 1)
     start = 1
     for batch in batches:
         texts = [
             _json_texts(statement, column, cells, start, casts)
             for column, cells in zip(statement.columns, batch, strict=True)
         ]
-        pieces = [piece for pair in zip(keys, texts, strict=True) for piece in pair]
-        if casts:
-            yield casts.joined([*pieces, "}\n"])
-        else:
-            rows = zip(*texts, strict=True)
-            lines = (
-                "".join(piece for pair in zip(keys, row, strict=True) for piece in pair) + "}\n"
-                for row in rows
-            )
-            yield "".join(lines).encode()
+        for at in range(0, len(batch[0]), at_once):
+            part = [text[at : at + at_once] for text in texts]
+            if casts:
+                yield casts.joined(
+                    [piece for pair in zip(keys, part, strict=True) for piece in pair] + ["}\n"]
+                )
+            else:
+                yield "".join(line % row for row in zip(*part, strict=True)).encode()
         start += len(batch[0])
 
 
@@ -146,7 +148,7 @@ def _each_cell(
     for number, cell in enumerate(cells, start):
         try:
             found.append(read(cell))
-        except ValueError as e:
+        except Exception as e:  # each type's library has its own
             advice = e.advice if isinstance(e, ch.UnreadableCellError) else ch.DEFAULT_ADVICE
             raise RoeResultError(
                 f"Statement {statement.number}, row {number}, column {api.clip(column.name, 100)}: this"
@@ -165,8 +167,16 @@ def _array(statement: Statement, column: Column, cells: Sequence[Any], start: in
     array = None if texts is None else casts.arrow(column.type, texts)
     if array is not None:
         return array
-    stored = _each_cell(statement, column, column.type.stored, cells, start)
-    return pyarrow.array(stored, column.type.arrow())
+    stored, type_ = _each_cell(statement, column, column.type.stored, cells, start), column.type.arrow()
+    try:
+        return pyarrow.array(stored, type_)
+    except (pyarrow.ArrowException, ArithmeticError, ValueError, TypeError):
+
+        def store(cell: Any) -> Any:
+            return pyarrow.array([column.type.stored(cell)], type_)
+
+        _each_cell(statement, column, store, cells, start)
+        raise
 
 
 def _json_texts(

@@ -68,8 +68,12 @@ class JsonStream:
                 if not self._more():
                     raise
                 continue
-            if end < len(self._text) or not self._more():  # a number might go on
+            if end + 2 < len(self._text):
                 self._at = end
+                return value
+            length = end - self._at
+            if not self._more():  # else a number might go on, as 1 does with e+5
+                self._at = length
                 return value
 
     def members(self) -> Iterator[str]:

@@ -92,9 +92,17 @@ class SpooledResult:
         """
         Make sure that each column can be found by its name.
 
-        :raises RoeResultError: Two columns of a statement have the same name.
+        :raises RoeResultError: Two columns of a statement have the same name, or one's name is no text.
         """
         for statement in self.statements:
+            for column in statement.columns:
+                try:
+                    column.name.encode()
+                except UnicodeEncodeError:
+                    raise RoeResultError(
+                        f"Statement {statement.number}, column {column.name!a}: half a surrogate pair is"
+                        " no text. Give the column another name with AS."
+                    ) from None
             name, count = Counter(column.name for column in statement.columns).most_common(1)[0]
             if count > 1:
                 raise RoeResultError(
@@ -125,13 +133,12 @@ def read(
     stream = JsonStream(body)
     try:
         with no_search_for_cycles():
-            answer = _read_answer(stream, spooled, rows)
+            answer = json.loads(json.dumps(_read_answer(stream, spooled, rows), default=_number))
     except (ValueError, RecursionError) as e:
         api.refuse_text(request, response, e)
     finally:
         stream.close()
     body.truncate(0)
-    answer = json.loads(json.dumps(answer, default=_number))
     result = api.read_parsed_result(request, response, answer, **statuses)
     if len(spooled) != len(result.results):
         api._refuse_shape(request, response, "the result of this query")
@@ -178,7 +185,9 @@ def _read_answer(stream: JsonStream, spooled: list[_Rows], file: BinaryIO) -> An
         answer = {}
         for key in stream.members():
             if key == "results" and stream.peek() == "[":
-                spooled.clear()
+                spooled.clear()  # of a key that comes twice, the latter counts
+                file.seek(0)
+                file.truncate()
                 answer[key] = [_read_statement(stream, spooled, file) for _ in stream.elements()]
             else:
                 answer[key] = stream.value()

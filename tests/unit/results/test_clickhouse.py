@@ -271,6 +271,16 @@ UNREADABLE = [
     ("Array(Date)", "[datetime.date(2026, 2, 30)]"),
     ("Array(Date)", "[date(2026, 2, 3)]"),
     ("Array(DateTime)", "[datetime.datetime(2026, 3, 1, 10, tzinfo=<DstTzInfo 'CET'>)]"),
+    ("Time", "1000:00:00"),
+    ("Time", "42 days, 0:00:00"),
+    ("Time64(9)", f"{'9' * 3000} days, 0:00:00"),
+    ("Array(DateTime)", "[datetime.datetime(2024, 1, 1, 0, 0, tzinfo=zoneinfo.ZoneInfo(key='Europe'))]"),
+    ("Date", "0000-01-01"),
+    ("DateTime", "0000-01-01 00:00:00"),
+    ("DateTime", "0000-01-01 00:00:00+00:00"),
+    ("DateTime('Europe/Berlin')", "9999-12-31 23:59:59+00:00"),
+    ("DateTime('America/New_York')", "0001-01-01 00:00:00+00:00"),
+    ("IPv4", "1.2.3.4."),
     ("UUID", "7d9c3b1e"),
     ("UUID", "{7d9c3b1e-52f4-4a8d-9e60-1b7f2c4d8a35}"),
     ("Array(UInt8)", "[1"),
@@ -317,6 +327,18 @@ UNKNOWN = [
     "Array(" * 10_000,
     "Array(" * 101 + "UInt8" + ")" * 101,
     "FixedString",
+    "FixedString(999999999)",
+    f"FixedString({'9' * 5000})",
+    "Map(Nullable(String), UInt8)",
+    "Map(LowCardinality(Nullable(String)), UInt8)",
+    "Tuple(`a\\q` Int8)",
+    "Tuple(`a\\Uffffffff` Int8)",
+    "Tuple(`\ud800` Int8)",
+    "DateTime('\\Uffffffff')",
+    "Tuple((Int8) x, y Int8)",
+    "DateTime(())",
+    "DateTime64(3, (a))",
+    "DateTime64(3,)",
     "Interval(3)",
     "Time64(10)",
     "Variant(String, Foo)",
@@ -368,7 +390,7 @@ class TestValues:
         assert math.isnan(column_type("Float64").value("nan"))
         assert column_type("Array(Float32)").plain("[1.5,nan]") == [1.5, "nan"]
 
-    @pytest.mark.parametrize("name", UNKNOWN, ids=lambda name: name[:30])
+    @pytest.mark.parametrize("name", UNKNOWN, ids=lambda name: ascii(name)[:30])
     @pytest.mark.parametrize("cell", ["", "x", "[1]", "NULL", None])
     def test_the_cells_of_an_unknown_type_stay_strings(self, name, cell):
         type_ = column_type(name)
@@ -463,6 +485,12 @@ class TestArrow:
         assert type_.plain("18446744073709551615") == type_.value("18446744073709551615") == 2**64 - 1
         with pytest.raises(ValueError):  # noqa: PT011 - as above
             type_.stored("18446744073709551615")
+
+    def test_a_decimal_may_have_more_zeros_than_places(self):
+        type_ = column_type("Decimal(38, 2)")
+        assert pa.array([type_.stored(f"{'9' * 36}.990")], type_.arrow())[0].as_py() == Decimal(
+            f"{'9' * 36}.99"
+        )
 
     def test_a_key_that_comes_twice_is_kept(self):
         assert column_type("Map(String, UInt8)").stored("{'k':1,'k':2}") == [("k", 1), ("k", 2)]

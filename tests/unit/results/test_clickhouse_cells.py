@@ -377,6 +377,16 @@ def exactly(array: pa.Array) -> str:
     return f"{array.type} {array.cast(pa.int64()) if pa.types.is_timestamp(array.type) else array}"
 
 
+BORDERS = """0000-01-01|0001-01-01|9999-12-31|10000-01-01|0000-01-01 00:00:00|0000-01-01 00:00:00+00:00
+0001-01-01 00:00:00+00:00|9999-12-31 23:59:59+00:00|9999-12-31 23:59:59|1971-07-01 12:00:00
+2024-01-01 23:59:60|2024-01-01 00:00:00.5|2024-01-01 00:00:00.50+00:00|2024-01-01T00:00:00
+2024-01-01 00:00:00+05:30|2024-01-01 00:00|+1| 1|1 |01|-0|-00.5|1.|.5|1e5|1E5|1e400|1e-400|-nan
+Infinity|NaN|0x1|1_0|3.4028236e38|1e39|99999.99999|1.2.3.4.|01.2.3.4|1.2.3|TRUE|t
+['x',', ','y']|['x', ',', 'y']|['x',', ', 'y']|['a' ,'b']|['a',]|[1,]|[ 1]|[1 ,2]|[+1]|[-]
+["a","b"]|['it''s']|['a\\tb']|['\xff']|[NULL]|['NULL',NULL]|[[1],[]]|[]x| []|['\x01','\x02']
+7D9C3B1E-52F4-4A8D-9E60-1B7F2C4D8A35|""".replace("\n", "|").split("|")
+
+
 class TestFastWay:
     """What is cast at once is what the type's own reader makes of each cell."""
 
@@ -384,10 +394,12 @@ class TestFastWay:
     def test_any_text_is_the_same_or_left_to_the_reader(self, type_):
         reader = column_type(type_)
         texts = {cell[key] for cell in CELLS for key in ("text", "client_text") if cell[key] is not None}
+        texts |= set(BORDERS)
         for text in texts:
             array = casts.strings(reader, [text])
             arrow, encoded = casts.arrow(reader, array), casts.json_texts(reader, array)
             if arrow is not None:
+                assert len(array) == 1
                 assert exactly(arrow) == exactly(pa.array([reader.stored(text)], reader.arrow()))
             if encoded is not None:
                 assert encoded.to_pylist() == [json.dumps(reader.plain(text), ensure_ascii=False)]
@@ -418,7 +430,8 @@ class TestFastWay:
             ("Array(Int64)", ["[]", "[1,-2]"]),
             ("Array(Int64)", ["[]", "[1, -2]"]),
             ("Array(Nullable(Bool))", ["[true,NULL]", "[True, None]"]),
-            ("Array(String)", ["['a','it\\'s','\\\\']", "['a', 'b']", "[]", "['']"]),
+            ("Array(String)", ["['a','it\\'s','\\\\']", "[]", "['']", "['x',', ','y']", "[',']"]),
+            ("Array(String)", ["['a', 'b']", "[]", "['']", "['x', ',', ', ', '']"]),
             ("Array(DateTime)", ["['2024-04-29 21:11:17']"]),
         ],
     )

@@ -8,6 +8,7 @@ import pytest
 
 from airflow_provider_roe import results
 from airflow_provider_roe.exceptions import RoeResultError
+from airflow_provider_roe.results import columns
 from airflow_provider_roe.results.columns import csv_lines, json_lines
 from tests.unit.results.answers import INVOICES, body, read, statement
 
@@ -31,8 +32,13 @@ class TestJsonLines:
     @pytest.mark.parametrize(
         "of", [INVOICES, AWKWARD, statement(n=("UInt8", []))], ids=["few", "awkward", "none"]
     )
-    def test_they_are_the_same_without_pyarrow(self, of, monkeypatch):
+    @pytest.mark.parametrize("characters", [1, columns.LINES])
+    def test_they_are_the_same_without_pyarrow_and_whatever_is_made_at_a_time(
+        self, of, characters, monkeypatch
+    ):
         fast = lines(of, json_lines)
+        monkeypatch.setattr(columns, "LINES", characters)
+        assert lines(of, json_lines) == fast
         monkeypatch.setitem(sys.modules, "airflow_provider_roe.results.casts", None)
         monkeypatch.delattr(results, "casts")
         assert lines(of, json_lines) == fast

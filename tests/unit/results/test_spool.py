@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_roe import api
 from airflow_provider_roe.api import Response
-from airflow_provider_roe.exceptions import RoeError, RoeQueryFailedError, RoeUnavailableError
+from airflow_provider_roe.exceptions import RoeError, RoeQueryFailedError, RoeResultError, RoeUnavailableError
 from airflow_provider_roe.results import json_stream
 from airflow_provider_roe.results.rows import rows
 from tests.unit.results.answers import INSERT, INVOICES, NUMBERS, QUERY, REQUEST, body, read, statement
@@ -219,3 +219,25 @@ class TestCells:
             patched.setattr(json_stream, "PIECE", piece)
             text = statement(s=("String", [s for s, _ in cells]), a=("Array(String)", [a for _, a in cells]))
             assert rows(read(body(text, NUMBERS)))[0] == [{"s": s, "a": a} for s, a in cells]
+
+    def test_of_results_that_come_twice_the_latter_count(self):
+        twice = json.dumps(body(NUMBERS)).replace(
+            '"results"', f'"results": {json.dumps([INVOICES])}, "results"'
+        )
+        assert rows(read(twice.encode())) == [[{"n": 1}, {"n": 2}, {"n": 3}]]
+
+    @pytest.mark.parametrize("number", ["1714425077.5", "1.5e+3", "1E-5", "12"])
+    def test_a_number_is_read_whole_wherever_the_text_is_cut(self, number, monkeypatch):
+        answer = json.dumps(body(NUMBERS | {"start_timestamp": "#"})).replace('"#"', number)
+        for piece in range(1, len(answer)):
+            monkeypatch.setattr(json_stream, "PIECE", piece)
+            assert read(answer.encode()).result.results[0].start_timestamp == float(number)
+
+    def test_a_number_of_too_many_digits_outside_the_rows_is_an_error_of_ours(self):
+        with pytest.raises(RoeError, match="cannot be used: it is no JSON"):
+            read(json.dumps(body(NUMBERS)).replace('"error": null', f'"error": {"9" * 5000}').encode())
+
+    def test_a_column_s_name_that_is_no_text_is_named(self):
+        named = statement(**{"\ud800": ("UInt8", ["1"])})
+        with pytest.raises(RoeResultError, match=r"Statement 1, column '\\ud800': half a surrogate pair"):
+            read(body(named)).check_names()
