@@ -95,13 +95,13 @@ def check_output(output_path: str | None) -> Output:
     if re.search(r"[?\x00-\x1f\x7f]", url):
         raise RoeInputError(
             "output_path must not contain ?, which some storages take for the end of a name, nor tabs, line"
-            f" ends and the like: {api.clip(repr(url), 100)}."
+            f" ends and the like: {api.clip(repr(url), 300)}."
         )
     extension = posixpath.splitext(url)[1].lower()
     chosen = next((known for known in FORMATS if extension in known.extensions), None)
     if chosen is None:
         raise RoeInputError(
-            f"output_path must end in {_extensions(FORMATS)}, not {api.clip(repr(url), 100)}."
+            f"output_path must end in {_extensions(FORMATS)}, not {api.clip(repr(url), 300)}."
         )
     if chosen.module:
         try:
@@ -167,7 +167,7 @@ def _target(url: str) -> ObjectStoragePath:
 
     :raises RoeInputError: It cannot.
     """
-    shown = api.clip(repr(url), 100)
+    shown = api.clip(repr(url), 300)
     try:
         target = ObjectStoragePath(url)
         kind = _kind(target)
