@@ -575,11 +575,12 @@ def refuse_text(request: Request, response: Response, error: Exception) -> NoRet
     Refuse a body that is no JSON.
 
     :param error: What Python says of it.
-    :raises RoeError: It begins as this query's result, and is not cut off: asking again would not help.
+    :raises RoeError: It begins as the result of this query, and is not cut off: another try would not help.
     :raises RoeUnavailableError: It may be anything.
     """
     start = response.body[:1000].decode("utf-8", "replace").lower()
-    if request.query_id and f'"{request.query_id}"' in start and not _was_cut(error):
+    is_result = request.path.endswith("/result/") and f'"{request.query_id}"' in start
+    if is_result and not _was_cut(error):
         raise _unusable(request, response, f"it is no JSON ({response.quote(str(error), 200)})") from None
     _refuse_shape(request, response, "JSON")
 
