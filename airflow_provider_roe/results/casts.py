@@ -8,7 +8,6 @@ cells are read one by one. So nothing has to be added here for what cells may ho
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -18,8 +17,6 @@ from airflow_provider_roe.results import clickhouse as ch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 _FLOAT = r"^-?(?:[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?|inf|nan)$"
 _UUID = "^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
@@ -119,7 +116,7 @@ def _json(type_: ch.ColumnType, texts: pa.StringArray) -> pa.StringArray | None:
         case ch.Boolean():
             return pc.cast(array, pa.string())
         case ch.Float():
-            return pa.array([_encode(type_.plain(text)) for text in texts.to_pylist()], pa.string())
+            return pa.array([ch.encode(type_.plain(text)) for text in texts.to_pylist()], pa.string())
         case ch.Date() | ch.Exact():
             return _in_quotes(texts)
         case ch.Timestamp():
@@ -227,7 +224,9 @@ def _in_quotes(texts: pa.StringArray) -> pa.StringArray:
 
 def _json_strings(texts: pa.StringArray) -> pa.StringArray:
     if _any(pc.match_substring_regex(texts, r"[\x00-\x1f]")):
-        return pa.array([None if text is None else _encode(text) for text in texts.to_pylist()], pa.string())
+        return pa.array(
+            [None if text is None else ch.encode(text) for text in texts.to_pylist()], pa.string()
+        )
     for character in '\\"':
         if _any(pc.match_substring(texts, character)):
             texts = pc.replace_substring(texts, character, f"\\{character}")
@@ -244,9 +243,9 @@ def _split(element: ch.ColumnType, texts: pa.StringArray) -> pa.ListArray | None
     match element:
         case ch.Integer() | ch.Float() | ch.Exact() | ch.Boolean():
             return _split_bare(element, texts)
-        case ch.Text() | ch.Uuid() | ch.Address() | ch.Date() | ch.Timestamp() if not isinstance(
-            element, ch.JsonText
-        ):
+        case ch.JsonText():
+            return None
+        case ch.Text() | ch.Uuid() | ch.Address() | ch.Date() | ch.Timestamp():
             return _split_quoted(texts)
     return None
 
@@ -257,7 +256,7 @@ def _split_bare(element: ch.ColumnType, texts: pa.StringArray) -> pa.ListArray |
     lists = _lists(pc.utf8_slice_codeunits(texts, 1, -1), ",", pc.equal(texts, "[]"))
     values = pc.utf8_trim(lists.values, " ")
     if element.nullable:
-        values = _with_nulls(values, ("NULL", "None", "null"))
+        values = _with_nulls(values, ch.BARE_NULLS)
     return pa.ListArray.from_arrays(lists.offsets, values)
 
 

@@ -35,7 +35,13 @@ FALSE_WORDS = frozenset({"false", "False", "0"})
 #: How deep a type's name may be nested; a deeper one is an unknown type.
 DEEPEST = 100
 
-_BARE_NULL = re.compile(r"\s*(?:NULL|None|null)(?=\s*[,:)\]}])")
+#: How NULL is written within others, where strings are quoted.
+BARE_NULLS = ("NULL", "None", "null")
+
+#: Returns the JSON of a plain value.
+encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+
+_BARE_NULL = re.compile(rf"\s*(?:{'|'.join(BARE_NULLS)})(?=\s*[,:)\]}}])")
 _ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)", re.DOTALL)
 _ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "0": "\0", "a": "\a", "v": "\v"}
 _ESCAPES |= {c: c for c in "\\'\"`/"}
@@ -291,7 +297,7 @@ def _type(words: list[Any]) -> ColumnType:
             return Map(_map_key(key), _type(value))
         case ["Variant", members]:
             return _variant([_type(member) for member in members])
-        case ["Dynamic", *_]:
+        case ["Dynamic" | "Geometry", *_]:
             return AnyText(nullable=True)
         case ["JSON" | "Object", *_]:
             return JsonText(nullable=True)
@@ -336,8 +342,6 @@ def _type(words: list[Any]) -> ColumnType:
             return Integer(int(integer[2]), signed=not integer[1])
         case [str(word)] if re.fullmatch("Interval[A-Z][a-z]+", word):
             return Integer(64, signed=True)
-        case ["Geometry"]:
-            return AnyText(nullable=True)
     raise ValueError(words)
 
 
@@ -469,10 +473,15 @@ class Float(Scalar):
         return float(struct.unpack("<f", struct.pack("<f", value))[0]) if self.single else value
 
     def _plain(self, held: float) -> float | str:
-        return held if math.isfinite(held) else str(held)
+        return _finite(held)
 
     def _arrow(self, pa: Any) -> Any:
         return pa.float32() if self.single else pa.float64()
+
+
+def _finite(value: float) -> float | str:
+    """Return a float, or the text of one that JSON does not have."""
+    return value if math.isfinite(value) else str(value)
 
 
 class Number(Scalar):
@@ -489,7 +498,7 @@ class Number(Scalar):
         return int(text)
 
     def _plain(self, held: float) -> float | str:
-        return held if math.isfinite(held) else str(held)
+        return _finite(held)
 
     def _stored(self, held: float) -> float:
         if isinstance(held, int) and float(held) != held:
@@ -1009,7 +1018,7 @@ def _scan_any(text: str, start: int) -> tuple[Any, int]:
     token = _token(text, start)
     if token.quoted:
         return token.text, token.end
-    if token.text in ("NULL", "None", "null"):
+    if token.text in BARE_NULLS:
         return None, token.end
     if token.text in ("true", "True", "false", "False"):
         return token.text in TRUE_WORDS, token.end

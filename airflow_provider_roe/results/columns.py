@@ -7,7 +7,6 @@ as reading it cell by cell, as any other is.
 
 from __future__ import annotations
 
-import json
 import re
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 #: Characters of names in the lines that are made at a time: each line has them all.
 LINES = 16 * 1024 * 1024
 _CSV_PLAIN = re.compile(r'[^",\r\n]+')
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
 def dicts(
@@ -38,17 +36,23 @@ def dicts(
         yield [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
+def _numbered(batches: Iterator[Batch]) -> Iterator[tuple[int, Batch]]:
+    """Yield batches with the number of their first row, from 1."""
+    start = 1
+    for batch in batches:
+        yield start, batch
+        start += len(batch[0])
+
+
 def values(
     statement: Statement, batches: Iterator[Batch], form: Literal["plain", "value"]
 ) -> Iterator[list[list[Any]]]:
     """Yield the values of each column, some rows at a time."""
-    start = 1
-    for batch in batches:
+    for start, batch in _numbered(batches):
         yield [
             _each_cell(statement, column, getattr(column.type, form), cells, start)
             for column, cells in zip(statement.columns, batch, strict=True)
         ]
-        start += len(batch[0])
 
 
 def csv_lines(statement: Statement, batches: Iterator[Batch], null: str) -> Iterator[bytes]:
@@ -57,8 +61,7 @@ def csv_lines(statement: Statement, batches: Iterator[Batch], null: str) -> Iter
 
     :param null: What stands for NULL.
     """
-    start = 1
-    for batch in batches:
+    for start, batch in _numbered(batches):
         fields = [
             _csv_fields(column, cells, null) for column, cells in zip(statement.columns, batch, strict=True)
         ]
@@ -67,7 +70,6 @@ def csv_lines(statement: Statement, batches: Iterator[Batch], null: str) -> Iter
         except UnicodeEncodeError:
             for column, cells in zip(statement.columns, batch, strict=True):
                 _each_cell(statement, column, _encoded, cells, start)
-        start += len(batch[0])
 
 
 def _csv_fields(column: Column, cells: Sequence[Any], null: str) -> Sequence[str]:
@@ -104,14 +106,12 @@ def record_batches(
     """Yield rows as Arrow record batches of a schema, some at a time."""
     import pyarrow
 
-    start = 1
-    for batch in batches:
+    for start, batch in _numbered(batches):
         arrays = [
             _array(statement, column, cells, start)
             for column, cells in zip(statement.columns, batch, strict=True)
         ]
         yield pyarrow.record_batch(arrays, schema=schema)
-        start += len(batch[0])
 
 
 def json_lines(statement: Statement, batches: Iterator[Batch]) -> Iterator[bytes | memoryview]:
@@ -120,12 +120,11 @@ def json_lines(statement: Statement, batches: Iterator[Batch]) -> Iterator[bytes
         from airflow_provider_roe.results import casts
     except ImportError:  # pyarrow is an extra
         casts = None  # type: ignore[assignment]
-    keys = [f", {_encode(column.name)}: " for column in statement.columns]
+    keys = [f", {ch.encode(column.name)}: " for column in statement.columns]
     keys[0] = "{" + keys[0].removeprefix(", ")
     line = "".join(f"{key.replace('%', '%%')}%s" for key in keys) + "}\n"
     at_once = max(LINES // len(line), 1)
-    start = 1
-    for batch in batches:
+    for start, batch in _numbered(batches):
         texts = [
             _json_texts(statement, column, cells, start, casts)
             for column, cells in zip(statement.columns, batch, strict=True)
@@ -138,7 +137,6 @@ def json_lines(statement: Statement, batches: Iterator[Batch]) -> Iterator[bytes
                 )
             else:
                 yield "".join(line % row for row in zip(*part, strict=True)).encode()
-        start += len(batch[0])
 
 
 def _each_cell(
@@ -189,7 +187,7 @@ def _json_texts(
             return array
 
     def read(cell: Any) -> str:
-        text = _encode(column.type.plain(cell))
+        text = ch.encode(column.type.plain(cell))
         text.encode()  # a lone surrogate is no text
         return text
 

@@ -38,7 +38,7 @@ class JsonStream:
         encoding = json.detect_encoding(file.read(4))
         file.seek(0)
         self._file = TextIOWrapper(file, encoding, errors="surrogatepass", newline="")
-        self._text, self._at, self._ended = "", 0, False
+        self._text, self._at = "", 0
         self._decode = json.JSONDecoder(
             parse_float=str.encode, parse_int=str.encode, parse_constant=str.encode
         ).raw_decode
