@@ -59,7 +59,7 @@ def roe(_simulator: RoeSimulator) -> RoeSimulator:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every attempt follow soon on the one before, unless Retry-After holds it back."""
-    from airflow_provider_roe import retry
+    from airflow_provider_roe.client import retry
 
     monkeypatch.setattr(retry, "_backoff", lambda _: 0.02)
     monkeypatch.setattr(retry.random, "random", lambda: 0.0)

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 from airflow.providers.common.compat.connection import get_async_connection
 from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException, BaseHook
 
-from airflow_provider_roe import api, transport
-from airflow_provider_roe.connection import WEEK, RoeConnection
+from airflow_provider_roe.api import base, queries
+from airflow_provider_roe.client import blocking, shared
+from airflow_provider_roe.client.connection import WEEK, RoeConnection
+from airflow_provider_roe.client.trouble import Troubles
 from airflow_provider_roe.exceptions import (
     RoeAuthenticationError,
     RoeError,
@@ -25,8 +27,7 @@ from airflow_provider_roe.exceptions import (
     RoeTimeoutError,
     RoeUnavailableError,
 )
-from airflow_provider_roe.trouble import Troubles
-from airflow_provider_roe.waiting import Wait, seconds
+from airflow_provider_roe.waiting.wait import Wait, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -37,7 +38,8 @@ if TYPE_CHECKING:
     import polars
     import requests
 
-    from airflow_provider_roe.api import QueryResult, QueryStatus, Request, Response, SubmittedQuery
+    from airflow_provider_roe.api.base import Request, Response
+    from airflow_provider_roe.api.queries import QueryResult, QueryStatus, SubmittedQuery
     from airflow_provider_roe.results.spool import SpooledResult
 
 T = TypeVar("T")
@@ -69,7 +71,7 @@ class RoeHook(BaseHook):
         self._connection: RoeConnection | None = None
         self._session: requests.Session | None = None
         self._entries = 0
-        self._shared: transport.SharedSession | None = None
+        self._shared: shared.SharedSession | None = None
 
     # What Airflow before 3.2 asks for the connection's form; later versions read the provider info.
 
@@ -92,7 +94,7 @@ class RoeHook(BaseHook):
     def get_conn(self) -> requests.Session:
         """Return the HTTP session that the blocking calls use, with the connection's key in its headers."""
         if self._session is None:
-            self._session = transport.open_session(self.connection)
+            self._session = blocking.open_session(self.connection)
         return self._session
 
     def submit_query(
@@ -112,10 +114,10 @@ class RoeHook(BaseHook):
         """
         return self._call(
             _Call(
-                lambda organization_id: api.submit_request(
+                lambda organization_id: queries.submit_request(
                     sql, organization_id, worksheet_id=worksheet_id, use_admin=use_admin
                 ),
-                lambda _, request, response: api.read_submitted(request, response),
+                lambda _, request, response: queries.read_submitted(request, response),
             )
         )
 
@@ -151,8 +153,8 @@ class RoeHook(BaseHook):
         """
         result = self._call(
             _Call(
-                lambda organization_id: api.result_request(query_id, organization_id),
-                lambda connection, request, response: api.read_result(
+                lambda organization_id: queries.result_request(query_id, organization_id),
+                lambda connection, request, response: queries.read_result(
                     request, response, **_statuses(connection)
                 ),
             )
@@ -174,11 +176,11 @@ class RoeHook(BaseHook):
         with TemporaryFile(prefix="roe-") as body, TemporaryFile(prefix="roe-") as rows:
             spooled = self._call(
                 _Call(
-                    lambda organization_id: api.result_request(query_id, organization_id),
+                    lambda organization_id: queries.result_request(query_id, organization_id),
                     lambda connection, request, response: spool.read(
                         request, response, body, rows, **_statuses(connection)
                     ),
-                    lambda session, connection, request: transport.download(
+                    lambda session, connection, request: blocking.download(
                         session, connection, request, body
                     ),
                 )
@@ -206,7 +208,7 @@ class RoeHook(BaseHook):
         Wait, blocking, until a query has succeeded, and return its status.
 
         Airflow cannot hand a status on: a ``@task`` returns its
-        :meth:`~airflow_provider_roe.api.QueryStatus.as_dict`.
+        :meth:`~airflow_provider_roe.api.queries.QueryStatus.as_dict`.
 
         :param query_id: The UUID that :meth:`submit_query` returned.
         :param timeout: Seconds, or a timedelta, after which to give up. Default: 7 days.
@@ -321,7 +323,7 @@ class RoeHook(BaseHook):
         key and organization.
         """
         try:
-            self._attempt(_status(api.NIL_UUID))
+            self._attempt(_status(base.NIL_UUID))
         except RoeNotFoundError:
             pass
         except RoeError as e:
@@ -381,7 +383,7 @@ class RoeHook(BaseHook):
     def _organization_id(self, connection: RoeConnection) -> str | None:
         if self.organization_id is None:
             return connection.organization_id
-        return api.uuid(self.organization_id, "organization_id")
+        return base.uuid(self.organization_id, "organization_id")
 
     def _window(self, deadline: float | None) -> Callable[[], float]:
         """Return what tells for how many seconds from now a call may retry, once the connection is read."""
@@ -389,7 +391,7 @@ class RoeHook(BaseHook):
         return lambda: min((self._connection or RoeConnection).retry_window, left)
 
     def _call(self, call: _Call[T], deadline: float | None = None, troubles: Troubles | None = None) -> T:
-        from airflow_provider_roe import retry
+        from airflow_provider_roe.client import retry
 
         def attempts() -> T:
             return retry.call(
@@ -422,7 +424,7 @@ class RoeHook(BaseHook):
     async def _acall(
         self, call: _Call[T], deadline: float | None = None, troubles: Troubles | None = None
     ) -> T:
-        from airflow_provider_roe import retry
+        from airflow_provider_roe.client import retry
 
         def attempts() -> Awaitable[T]:
             window, now = self._window(deadline), asyncio.get_running_loop().time()
@@ -444,16 +446,16 @@ class RoeHook(BaseHook):
             return await attempts()
 
     async def _aattempt(self, call: _Call[T], until: Callable[[], float]) -> T:
-        shared = self._shared or await self._open_shared()
-        request = call.build(self._organization_id(shared.connection))
+        session = self._shared or await self._open_shared()
+        request = call.build(self._organization_id(session.connection))
         try:
-            answer = call.read(shared.connection, request, await shared.send(request, until()))
+            answer = call.read(session.connection, request, await session.send(request, until()))
         except RoeRequestError as e:
             self._complete(e)
             if e.status_code == 429 and isinstance(e, RoeUnavailableError):
-                shared.hold_back(e.retry_after)
+                session.hold_back(e.retry_after)
             raise
-        shared.carry_on()
+        session.carry_on()
         return answer
 
     def _complete(self, error: RoeRequestError) -> None:
@@ -466,14 +468,14 @@ class RoeHook(BaseHook):
             "The key was refused, but the connection has changed: trying again with what it says now."
         )
 
-    async def _open_shared(self) -> transport.SharedSession:
+    async def _open_shared(self) -> shared.SharedSession:
         """Return the shared session of the connection, which is kept until this hook is left."""
-        shared = await transport.SharedSession.open(await self._aconnection())
-        await self._keep(shared)
-        return shared
+        session = await shared.SharedSession.open(await self._aconnection())
+        await self._keep(session)
+        return session
 
-    async def _keep(self, shared: transport.SharedSession | None) -> None:
-        former, self._shared = self._shared, shared
+    async def _keep(self, session: shared.SharedSession | None) -> None:
+        former, self._shared = self._shared, session
         if former:
             await former.release()
 
@@ -493,14 +495,14 @@ class _Call(Generic[T]):
 
     build: Callable[[str | None], Request]
     read: Callable[[RoeConnection, Request, Response], T]
-    send: Callable[[requests.Session, RoeConnection, Request], Response] = transport.send
+    send: Callable[[requests.Session, RoeConnection, Request], Response] = blocking.send
 
 
 def _status(query_id: object) -> _Call[QueryStatus]:
     def read(connection: RoeConnection, request: Request, response: Response) -> QueryStatus:
-        return api.read_status(request, response, **_statuses(connection))
+        return queries.read_status(request, response, **_statuses(connection))
 
-    return _Call(lambda organization_id: api.status_request(query_id, organization_id), read)
+    return _Call(lambda organization_id: queries.status_request(query_id, organization_id), read)
 
 
 def _statuses(connection: RoeConnection) -> dict[str, frozenset[str]]:

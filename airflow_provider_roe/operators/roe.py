@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.providers.common.compat.sdk import ResumableJobMixin, conf
 
-from airflow_provider_roe.api import QueryState, clip, uuid
-from airflow_provider_roe.connection import WEEK
+from airflow_provider_roe.api.base import clip, uuid
+from airflow_provider_roe.api.queries import QueryState
+from airflow_provider_roe.client.connection import WEEK
 from airflow_provider_roe.exceptions import (
     RoeInputError,
     RoeNotFoundError,
@@ -19,8 +20,8 @@ from airflow_provider_roe.exceptions import (
     RoeTimeoutError,
 )
 from airflow_provider_roe.hooks.roe import RoeHook
-from airflow_provider_roe.waiting import Wait, seconds
-from airflow_provider_roe.waiting_task import WaitingTask
+from airflow_provider_roe.waiting.task import WaitingTask
+from airflow_provider_roe.waiting.wait import Wait, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

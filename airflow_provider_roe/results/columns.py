@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_provider_roe import api
+from airflow_provider_roe.api import base
 from airflow_provider_roe.exceptions import RoeResultError
 from airflow_provider_roe.results import clickhouse as ch
 
@@ -149,9 +149,9 @@ def _each_cell(
         except Exception as e:  # each type's library has its own
             advice = e.advice if isinstance(e, ch.UnreadableCellError) else ch.DEFAULT_ADVICE
             raise RoeResultError(
-                f"Statement {statement.number}, row {number}, column {api.clip(column.name, 100)}: this"
-                f" cannot be read as {api.clip(column.type_name, 100)} without a guess:"
-                f" {api.clip(repr(cell), 100)}. {advice}"
+                f"Statement {statement.number}, row {number}, column {base.clip(column.name, 100)}: this"
+                f" cannot be read as {base.clip(column.type_name, 100)} without a guess:"
+                f" {base.clip(repr(cell), 100)}. {advice}"
             ) from None
     return found
 

@@ -16,7 +16,7 @@ from uuid import uuid4
 from airflow.providers.common.compat.lineage.hook import get_hook_lineage_collector
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
-from airflow_provider_roe import api
+from airflow_provider_roe.api import base
 from airflow_provider_roe.exceptions import RoeInputError
 from airflow_provider_roe.results.columns import csv_field, csv_lines, json_lines, record_batches, schema
 
@@ -95,13 +95,13 @@ def check_output(output_path: str | None) -> Output:
     if re.search(r"[?\x00-\x1f\x7f]", url):
         raise RoeInputError(
             "output_path must not contain ?, which some storages take for the end of a name, nor tabs, line"
-            f" ends and the like: {api.clip(repr(url), 300)}."
+            f" ends and the like: {base.clip(repr(url), 300)}."
         )
     extension = posixpath.splitext(url)[1].lower()
     chosen = next((known for known in FORMATS if extension in known.extensions), None)
     if chosen is None:
         raise RoeInputError(
-            f"output_path must end in {_extensions(FORMATS)}, not {api.clip(repr(url), 300)}."
+            f"output_path must end in {_extensions(FORMATS)}, not {base.clip(repr(url), 300)}."
         )
     if chosen.module:
         try:
@@ -167,13 +167,13 @@ def _target(url: str) -> ObjectStoragePath:
 
     :raises RoeInputError: It cannot.
     """
-    shown = api.clip(repr(url), 300)
+    shown = base.clip(repr(url), 300)
     try:
         target = ObjectStoragePath(url)
         kind = _kind(target)
     except Exception as e:  # each file system has its own
         raise RoeInputError(
-            f"output_path {shown} cannot be used ({api.clip(str(e), 200)}): check the path, that the"
+            f"output_path {shown} cannot be used ({base.clip(str(e), 200)}): check the path, that the"
             " provider for its scheme is installed, and the connection that it names."
         ) from None
     if _is_local(target):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_roe import api
+from airflow_provider_roe.api import base
 from airflow_provider_roe.exceptions import RoeInputError
 from airflow_provider_roe.results.columns import record_batches, schema
 from airflow_provider_roe.results.garbage import no_search_for_cycles
@@ -39,7 +39,7 @@ def frame_maker(df_type: str) -> Callable[[pyarrow.Table], Any]:
                 return polars.from_arrow
     except ImportError as e:
         raise RoeInputError(f"{e.name} is missing: install airflow-provider-roe[{df_type}].") from None
-    raise RoeInputError(f"df_type must be 'pandas' or 'polars', not {api.clip(repr(df_type), 100)}.")
+    raise RoeInputError(f"df_type must be 'pandas' or 'polars', not {base.clip(repr(df_type), 100)}.")
 
 
 def _pandas(table: pyarrow.Table) -> pandas.DataFrame:

@@ -6,7 +6,7 @@ import math
 import re
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_provider_roe.api import clip
+from airflow_provider_roe.api.base import clip
 from airflow_provider_roe.exceptions import RoeResultError
 from airflow_provider_roe.results.columns import dicts
 

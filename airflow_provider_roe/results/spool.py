@@ -13,7 +13,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_roe import api
+from airflow_provider_roe.api import base, queries
 from airflow_provider_roe.exceptions import RoeResultError
 from airflow_provider_roe.results.clickhouse import ColumnType, column_type
 from airflow_provider_roe.results.garbage import no_search_for_cycles
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import BinaryIO
 
-    from airflow_provider_roe.api import QueryResult, Request, Response
+    from airflow_provider_roe.api.base import Request, Response
+    from airflow_provider_roe.api.queries import QueryResult
 
     #: For each column the cells of some rows
     Batch = list[tuple[Any, ...]]
@@ -106,8 +107,8 @@ class SpooledResult:
             name, count = Counter(column.name for column in statement.columns).most_common(1)[0]
             if count > 1:
                 raise RoeResultError(
-                    f"Statement {statement.number} returns {count} columns called {api.clip(name, 100)}: tell"
-                    " them apart with AS."
+                    f"Statement {statement.number} returns {count} columns called {base.clip(name, 100)}:"
+                    " tell them apart with AS."
                 )
 
 
@@ -126,7 +127,7 @@ def read(
     :param statuses: Those that the connection names, as :func:`~airflow_provider_roe.api.read_result` takes
         them. Raises as that does, too.
     """
-    api.check_code(request, response)
+    base.check_code(request, response)
     spooled: list[_Rows] = []
     rows.seek(0)
     rows.truncate()
@@ -135,17 +136,17 @@ def read(
         with no_search_for_cycles():
             answer = json.loads(json.dumps(_read_answer(stream, spooled, rows), default=_number))
     except (ValueError, RecursionError) as e:
-        api.refuse_text(request, response, e)
+        base.refuse_text(request, response, e)
     finally:
         stream.close()
     body.truncate(0)
-    result = api.read_parsed_result(request, response, answer, **statuses)
+    result = queries.read_parsed_result(request, response, answer, **statuses)
     if len(spooled) != len(result.results):
-        api._refuse_shape(request, response, "the result of this query")
+        base.refuse_shape(request, response, "the result of this query")
     statements = []
     in_words = not any(held.has_null for held in spooled)
     for number, (statement, held) in enumerate(zip(result.results, spooled, strict=True), 1):
-        api.check_rows(request, response, number, statement, held.widths)
+        queries.check_rows(request, response, number, statement, held.widths)
         if not statement.column_names:
             continue
         columns = tuple(

@@ -16,8 +16,8 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_roe.hooks.roe import RoeHook
-from airflow_provider_roe.waiting import HAND_OVER, Wait
-from airflow_provider_roe.waiting_task import WaitingTask
+from airflow_provider_roe.waiting.task import WaitingTask
+from airflow_provider_roe.waiting.wait import HAND_OVER, Wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

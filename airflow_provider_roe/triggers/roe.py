@@ -11,12 +11,12 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_roe.exceptions import RoeError
 from airflow_provider_roe.hooks.roe import RoeHook
-from airflow_provider_roe.waiting import HAND_OVER, Wait
+from airflow_provider_roe.waiting.wait import HAND_OVER, Wait
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from airflow_provider_roe.waiting import Event
+    from airflow_provider_roe.waiting.wait import Event
 
 #: Seconds over which the first polls of tasks that deferred together are spread.
 FIRST_POLL_SPREAD = 2.0

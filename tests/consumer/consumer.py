@@ -7,7 +7,13 @@ from typing import assert_type
 import requests
 from airflow.sdk import DAG, task
 
-from airflow_provider_roe.api import QueryResult, QueryState, QueryStatus, StatementResult, SubmittedQuery
+from airflow_provider_roe.api.queries import (
+    QueryResult,
+    QueryState,
+    QueryStatus,
+    StatementResult,
+    SubmittedQuery,
+)
 from airflow_provider_roe.exceptions import RoeError, RoeRequestError, RoeUnavailableError
 from airflow_provider_roe.hooks.roe import RoeHook
 from airflow_provider_roe.operators.roe import RoeQueryOperator

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from airflow.models.connection import Connection
 
-from airflow_provider_roe.connection import RoeConnection
+from airflow_provider_roe.client.connection import RoeConnection
 
 if TYPE_CHECKING:
     from airflow_provider_roe.testing import RoeSimulator

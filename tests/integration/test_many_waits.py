@@ -12,7 +12,7 @@ from bisect import bisect_right
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_roe import retry
+from airflow_provider_roe.client import retry
 from airflow_provider_roe.testing import Fault, QueryPlan
 from airflow_provider_roe.triggers.roe import RoeQueryStatusTrigger
 from tests.integration.running import only_event

@@ -11,7 +11,7 @@ from airflow_provider_roe.testing import QueryPlan, RoeSimulator
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from airflow_provider_roe.api import QueryStatus
+    from airflow_provider_roe.api.queries import QueryStatus
     from airflow_provider_roe.hooks.roe import RoeHook
 
 

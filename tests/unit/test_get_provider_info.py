@@ -13,7 +13,7 @@ import airflow
 import jsonschema
 import pytest
 
-from airflow_provider_roe.connection import RoeConnection
+from airflow_provider_roe.client.connection import RoeConnection
 from airflow_provider_roe.get_provider_info import CONN_FIELDS, get_provider_info
 from airflow_provider_roe.hooks.roe import RoeHook
 from airflow_provider_roe.operators.roe import RoeQueryOperator

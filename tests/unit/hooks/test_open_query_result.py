@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_roe.api import MAX_RESULT_BODY
+from airflow_provider_roe.api.queries import MAX_RESULT_BODY
 from airflow_provider_roe.exceptions import RoeNotFoundError, RoeUnavailableError
 from airflow_provider_roe.hooks import roe as hook_module
 from airflow_provider_roe.hooks.roe import RoeHook

@@ -21,7 +21,8 @@ import trustme
 from airflow import __version__ as airflow_version
 from airflow.providers.common.compat.sdk import BaseHook
 
-from airflow_provider_roe import __version__, api
+from airflow_provider_roe import __version__
+from airflow_provider_roe.api import queries
 from airflow_provider_roe.exceptions import (
     RoeAuthenticationError,
     RoeError,
@@ -136,11 +137,11 @@ class TestCalls:
         submitted = hook.submit_query("SELECT 1 AS one; SELECT 'a' AS letter, 2 AS two")
         status = ask(hook, submitted.query_id)
         result = hook.get_query_result(submitted.query_id)
-        assert submitted == api.SubmittedQuery(
+        assert submitted == queries.SubmittedQuery(
             submitted.query_id, roe.queries[submitted.query_id].worksheet_id, "SUCCESS"
         )
         assert (status.query_id, status.status) == (submitted.query_id, "SUCCESS")
-        assert status.state is api.QueryState.SUCCEEDED
+        assert status.state is queries.QueryState.SUCCEEDED
         assert [(s.column_names, s.rows) for s in result.results] == [
             (("one",), (("1",),)),
             (("letter", "two"), (("a", "2"),)),
@@ -149,16 +150,16 @@ class TestCalls:
     def test_a_query_that_failed_is_no_error_of_the_hook(self, roe, connect, ask):
         connect(roe)
         status = ask(RoeHook(), roe.submit("SELECT 1", FAILED))
-        assert (status.state, status.error) == (api.QueryState.FAILED, "Unknown table")
+        assert (status.state, status.error) == (queries.QueryState.FAILED, "Unknown table")
 
     def test_a_query_that_runs_is_one(self, roe, connect, ask):
         connect(roe)
         query = roe.submit("SELECT 1", QueryPlan(statuses=[("STARTED", math.inf)]))
-        assert ask(RoeHook(), query).state is api.QueryState.RUNNING
+        assert ask(RoeHook(), query).state is queries.QueryState.RUNNING
 
     def test_statuses_that_the_connection_names_count(self, roe, connect, ask):
         connect(roe, success_statuses=["DONE"], failure_statuses=["LOST"])
-        for word, state in (("Done", api.QueryState.SUCCEEDED), ("LOST", api.QueryState.FAILED)):
+        for word, state in (("Done", queries.QueryState.SUCCEEDED), ("LOST", queries.QueryState.FAILED)):
             query = roe.submit("SELECT 1", QueryPlan(statuses=(), ends_as=word))
             assert ask(RoeHook(), query).state is state
 
@@ -1011,7 +1012,7 @@ class TestTestButton:
         connect(serve(lambda connection: connection.sendall(page)))
         works, sentence = outcome()
         assert not works
-        assert "This is not Roe's query API: check the connection's Base URL (host)" in sentence
+        assert "This is not Roe's API: check the connection's Base URL (host)" in sentence
 
     def test_nothing_listens(self, connect, outcome, nobody):
         connect(nobody)

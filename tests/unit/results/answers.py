@@ -6,12 +6,12 @@ import io
 import json
 from typing import Any
 
-from airflow_provider_roe import api
-from airflow_provider_roe.api import Response
+from airflow_provider_roe.api import queries
+from airflow_provider_roe.api.base import Response
 from airflow_provider_roe.results import spool
 
 QUERY = "7d9c3b1e-52f4-4a8d-9e60-1b7f2c4d8a35"
-REQUEST = api.result_request(QUERY, None)
+REQUEST = queries.result_request(QUERY, None)
 
 
 def statement(**columns: tuple[str, list[Any]]) -> dict[str, Any]:

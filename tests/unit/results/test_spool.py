@@ -6,22 +6,22 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from airflow_provider_roe import api
-from airflow_provider_roe.api import Response
+from airflow_provider_roe.api import queries
+from airflow_provider_roe.api.base import Response
 from airflow_provider_roe.exceptions import RoeError, RoeQueryFailedError, RoeResultError, RoeUnavailableError
 from airflow_provider_roe.results import json_stream
 from airflow_provider_roe.results.rows import rows
 from tests.unit.results.answers import INSERT, INVOICES, NUMBERS, QUERY, REQUEST, body, read, statement
 
 
-def read_whole(raw: bytes) -> api.QueryResult:
-    return api.read_result(REQUEST, Response(200, {}, raw, "the-request-id"))
+def read_whole(raw: bytes) -> queries.QueryResult:
+    return queries.read_result(REQUEST, Response(200, {}, raw, "the-request-id"))
 
 
 class TestReading:
     def test_all_but_the_rows_is_read_as_of_a_short_answer(self):
         answer = body(INVOICES, INSERT, NUMBERS)
-        whole = api.read_result(REQUEST, Response(200, {}, json.dumps(answer).encode(), "x"))
+        whole = queries.read_result(REQUEST, Response(200, {}, json.dumps(answer).encode(), "x"))
         read_ = read(answer).result
         assert (read_.query_id, read_.status, read_.error) == (whole.query_id, whole.status, whole.error)
         for statement_, of_whole in zip(read_.results, whole.results, strict=True):
@@ -162,7 +162,7 @@ class TestReading:
             body(NUMBERS, value) if place == "results" else body(NUMBERS | {place: value, "row_count": 0})
         )
         try:
-            expected = api.read_result(REQUEST, Response(200, {}, json.dumps(answer).encode(), "x"))
+            expected = queries.read_result(REQUEST, Response(200, {}, json.dumps(answer).encode(), "x"))
         except RoeError as e:
             with pytest.raises(type(e)):
                 read(answer)

@@ -25,7 +25,6 @@ from airflow.providers.common.compat.sdk import (
     TaskDeferred,
 )
 
-from airflow_provider_roe import waiting_task
 from airflow_provider_roe.exceptions import (
     RoeAuthenticationError,
     RoeError,
@@ -36,7 +35,8 @@ from airflow_provider_roe.exceptions import (
 )
 from airflow_provider_roe.sensors.roe import RoeQueryStatusSensor
 from airflow_provider_roe.testing import Fault, QueryPlan
-from airflow_provider_roe.waiting import HAND_OVER
+from airflow_provider_roe.waiting import task as waiting_task
+from airflow_provider_roe.waiting.wait import HAND_OVER
 
 if TYPE_CHECKING:
     from collections.abc import Callable

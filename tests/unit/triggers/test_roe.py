@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.triggers.base import BaseTrigger
 
+from airflow_provider_roe.client.shared import SharedSession
 from airflow_provider_roe.testing import Fault, QueryPlan
-from airflow_provider_roe.transport import SharedSession
 from airflow_provider_roe.triggers import roe as module
 from airflow_provider_roe.triggers.roe import RoeQueryStatusTrigger
-from airflow_provider_roe.waiting import HAND_OVER
+from airflow_provider_roe.waiting.wait import HAND_OVER
 from dev.public_api import STORED_TRIGGERS
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 from airflow.providers.common.compat.sdk import BaseHook, Connection
 
-from airflow_provider_roe.connection import RoeConnection
+from airflow_provider_roe.client.connection import RoeConnection
 from airflow_provider_roe.exceptions import RoeInputError
 from airflow_provider_roe.testing import RoeSimulator
 

@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_roe import api, transport
-from airflow_provider_roe.connection import RoeConnection
+from airflow_provider_roe.api import base, queries
+from airflow_provider_roe.client import blocking as transport
+from airflow_provider_roe.client.connection import RoeConnection
+from airflow_provider_roe.client.shared import SharedSession
 from airflow_provider_roe.exceptions import RoeInputError, RoeUnavailableError
 from airflow_provider_roe.hooks.roe import RoeHook
 from airflow_provider_roe.testing import Fault, RoeSimulator
-from airflow_provider_roe.transport import SharedSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -47,8 +48,8 @@ def connection(roe: RoeSimulator) -> Callable[..., RoeConnection]:
 
 
 @pytest.fixture
-def request_(roe: RoeSimulator) -> api.Request:
-    return api.status_request(roe.submit("SELECT 1"), roe.organization_id)
+def request_(roe: RoeSimulator) -> base.Request:
+    return queries.status_request(roe.submit("SELECT 1"), roe.organization_id)
 
 
 class TestSharing:
@@ -222,7 +223,7 @@ class TestHoldingBack:
         assert len(early) == 50
 
     async def test_a_later_429_prolongs_it_for_those_that_wait_already(self, connection, monkeypatch):
-        monkeypatch.setattr("airflow_provider_roe.transport.random.uniform", lambda *_: 0)
+        monkeypatch.setattr("airflow_provider_roe.client.shared.random.uniform", lambda *_: 0)
         async with await SharedSession.open(connection()) as shared:
             clock = asyncio.get_running_loop().time
             began = clock()
@@ -343,18 +344,18 @@ INTERIM = {
 }
 QUERY = "7d9c3b1e-52f4-4a8d-9e60-1b7f2c4d8a35"
 CALLS = {
-    "submit": api.submit_request("SELECT 1", OTHER_ORGANIZATION),
-    "status": api.status_request(QUERY, None),
-    "result": api.result_request(QUERY, None),
+    "submit": queries.submit_request("SELECT 1", OTHER_ORGANIZATION),
+    "status": queries.status_request(QUERY, None),
+    "result": queries.result_request(QUERY, None),
 }
 
 
-def blocking(connection: RoeConnection, *requests: api.Request) -> list[bytes]:
+def blocking(connection: RoeConnection, *requests: base.Request) -> list[bytes]:
     with transport.open_session(connection) as session:
         return [transport.send(session, connection, request).body for request in requests]
 
 
-def download(connection: RoeConnection, *requests: api.Request) -> list[bytes]:
+def download(connection: RoeConnection, *requests: base.Request) -> list[bytes]:
     bodies = []
     with transport.open_session(connection) as session:
         for request in requests:
@@ -364,7 +365,7 @@ def download(connection: RoeConnection, *requests: api.Request) -> list[bytes]:
     return bodies
 
 
-def on_a_loop(connection: RoeConnection, *requests: api.Request) -> list[bytes]:
+def on_a_loop(connection: RoeConnection, *requests: base.Request) -> list[bytes]:
     async def send() -> list[bytes]:
         async with await SharedSession.open(connection) as shared:
             return [(await shared.send(request)).body for request in requests]
@@ -506,9 +507,9 @@ def bombs() -> list[bytes]:
 #: Prints by how many MiB the memory of a process grows that gets compressed answers.
 GETS_THEM = """
 import io, resource, sys
-from airflow_provider_roe.connection import RoeConnection
+from airflow_provider_roe.client.connection import RoeConnection
 from airflow_provider_roe.exceptions import RoeUnavailableError
-from tests.unit import test_transport as transports
+from tests.unit.client import test_transport as transports
 
 class Nowhere(io.BytesIO):
     def write(self, data):

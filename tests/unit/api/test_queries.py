@@ -14,8 +14,9 @@ from airflow.providers.common.compat.sdk import XCom
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_roe import api
-from airflow_provider_roe.api import QueryState, Request, Response
+from airflow_provider_roe.api import base, queries
+from airflow_provider_roe.api.base import Request, Response
+from airflow_provider_roe.api.queries import QueryState
 from airflow_provider_roe.exceptions import (
     RoeAuthenticationError,
     RoeError,
@@ -36,14 +37,14 @@ OTHER_QUERY = "11111111-2222-4333-8444-555555555555"
 ORGANIZATION = "3f0c7a52-8d1e-4b6f-9a27-5c1b0e84d6f3"
 WORKSHEET = "c2b1a0f9-8e7d-4c6b-a5f4-e3d2c1b0a9f8"
 
-STATUS = api.status_request(QUERY, ORGANIZATION)
-RESULT = api.result_request(QUERY, ORGANIZATION)
-SUBMIT = api.submit_request("SELECT 1", ORGANIZATION)
+STATUS = queries.status_request(QUERY, ORGANIZATION)
+RESULT = queries.result_request(QUERY, ORGANIZATION)
+SUBMIT = queries.submit_request("SELECT 1", ORGANIZATION)
 
 READERS: list[tuple[Request, Callable[[Request, Response], Any]]] = [
-    (STATUS, api.read_status),
-    (SUBMIT, api.read_submitted),
-    (RESULT, api.read_result),
+    (STATUS, queries.read_status),
+    (SUBMIT, queries.read_submitted),
+    (RESULT, queries.read_result),
 ]
 each_call = pytest.mark.parametrize(("call", "read"), READERS, ids=["status", "submit", "result"])
 
@@ -91,7 +92,7 @@ class TestIds:
         "value", [QUERY, QUERY.upper(), f" {QUERY}\n", UUID(QUERY)], ids=["plain", "upper", "spaces", "UUID"]
     )
     def test_an_id_is_put_into_its_canonical_form(self, value):
-        assert api.uuid(value, "query_id") == QUERY
+        assert base.uuid(value, "query_id") == QUERY
 
     @pytest.mark.parametrize(
         "value",
@@ -120,18 +121,18 @@ class TestIds:
     )
     def test_what_is_no_uuid_is_refused_with_field_and_value(self, value):
         with pytest.raises(RoeInputError) as e:
-            api.status_request(value, ORGANIZATION)
+            queries.status_request(value, ORGANIZATION)
         assert str(e.value).startswith("query_id must be a UUID such as 00000000-0000-0000-0000-000000000000")
-        assert api.clip(repr(value), 100) in str(e.value)
+        assert base.clip(repr(value), 100) in str(e.value)
 
     def test_the_value_in_the_error_is_cut_to_100_characters(self):
         with pytest.raises(RoeInputError) as e:
-            api.uuid("x" * 10_000_000, "query_id")
+            base.uuid("x" * 10_000_000, "query_id")
         assert str(e.value).endswith(f", not '{'x' * 98}….")
 
     def test_the_value_in_the_error_cannot_forge_a_line_of_the_log(self):
         with pytest.raises(RoeInputError) as e:
-            api.uuid("a\nERROR forged", "query_id")
+            base.uuid("a\nERROR forged", "query_id")
         assert "\n" not in str(e.value)
 
 
@@ -154,7 +155,7 @@ class TestRequests:
         assert call.repeatable is repeatable
 
     def test_without_an_organization_none_is_sent(self):
-        assert api.status_request(QUERY, None).params == {}
+        assert queries.status_request(QUERY, None).params == {}
 
     def test_a_status_is_read_to_1_mib_and_a_result_to_64(self):
         assert (STATUS.max_body, RESULT.max_body) == (2**20, 2**26)
@@ -163,24 +164,24 @@ class TestRequests:
         assert SUBMIT.json == {"query": "SELECT 1", "use_admin": False}
 
     def test_a_worksheet_goes_into_query_string_and_body(self):
-        call = api.submit_request("SELECT 1", None, worksheet_id=WORKSHEET.upper(), use_admin=True)
+        call = queries.submit_request("SELECT 1", None, worksheet_id=WORKSHEET.upper(), use_admin=True)
         assert call.params == {"worksheet_id": WORKSHEET}
         assert call.json == {"query": "SELECT 1", "use_admin": True, "worksheet_id": WORKSHEET}
 
     @pytest.mark.parametrize("sql", ["", " \n", None, 1, ["SELECT 1"]], ids=repr)
     def test_sql_that_is_no_text_is_refused(self, sql):
         with pytest.raises(RoeInputError, match="sql must be a query's text, not"):
-            api.submit_request(sql, ORGANIZATION)
+            queries.submit_request(sql, ORGANIZATION)
 
     def test_a_submit_without_organization_and_worksheet_is_refused_with_both_named(self):
         with pytest.raises(RoeInputError, match="Organization ID") as e:
-            api.submit_request("SELECT 1", None)
+            queries.submit_request("SELECT 1", None)
         assert "worksheet_id" in str(e.value)
 
     @pytest.mark.parametrize("worksheet_id", ["", "../x"])
     def test_a_worksheet_that_is_no_uuid_is_refused(self, worksheet_id):
         with pytest.raises(RoeInputError, match="worksheet_id must be a UUID"):
-            api.submit_request("SELECT 1", ORGANIZATION, worksheet_id=worksheet_id)
+            queries.submit_request("SELECT 1", ORGANIZATION, worksheet_id=worksheet_id)
 
 
 MEANINGS = {
@@ -200,14 +201,14 @@ class TestStatusValues:
     )
     @pytest.mark.parametrize(("word", "state"), KNOWN)
     def test_a_known_status_has_its_meaning_in_any_case_and_space(self, word, state, written, finished):
-        assert api.classify(written(word), finished=finished) == (state, True)
+        assert queries.classify(written(word), finished=finished) == (state, True)
 
     @pytest.mark.parametrize("word", ["DONE", "SUCCESSFUL", "UNSUCCESSFUL", "SUCCESS!", "", "OK"])
     @pytest.mark.parametrize(("finished", "state"), [(True, QueryState.FAILED), (False, QueryState.RUNNING)])
     def test_an_unknown_status_is_an_end_only_with_a_finishing_time_and_never_a_success(
         self, word, finished, state
     ):
-        assert api.classify(word, finished=finished) == (state, False)
+        assert queries.classify(word, finished=finished) == (state, False)
 
     @pytest.mark.parametrize("finished", [False, True])
     @pytest.mark.parametrize(
@@ -215,7 +216,7 @@ class TestStatusValues:
     )
     def test_a_deployment_can_name_further_words(self, word, state, finished):
         more = {"success_statuses": frozenset({"DONE"}), "failure_statuses": frozenset({"LOST"})}
-        assert api.classify(word, finished=finished, **more) == (state, True)
+        assert queries.classify(word, finished=finished, **more) == (state, True)
 
 
 class TestReadStatus:
@@ -223,7 +224,7 @@ class TestReadStatus:
         body = status_body(
             status="FAILURE", error="Unknown table", finished_at="2026-03-01T10:00:02.500+00:00"
         )
-        status = api.read_status(STATUS, answer(body))
+        status = queries.read_status(STATUS, answer(body))
         assert status.as_dict() == {
             "query_id": QUERY,
             "status": "FAILURE",
@@ -237,7 +238,7 @@ class TestReadStatus:
     @pytest.mark.parametrize("absent", [{}, {"error": None, "created_at": None, "finished_at": None}])
     def test_what_roe_does_not_tell_is_none(self, absent):
         body = {"worksheet_query_id": QUERY, "status": "PENDING"} | absent
-        assert api.read_status(STATUS, answer(body)).as_dict() == {
+        assert queries.read_status(STATUS, answer(body)).as_dict() == {
             "query_id": QUERY,
             "status": "PENDING",
             "error": None,
@@ -248,18 +249,19 @@ class TestReadStatus:
 
     def test_fields_that_nobody_knows_are_left_aside(self):
         body = status_body(query_task_id="t", progress={"percent": 40})
-        assert api.read_status(STATUS, answer(body)).status == "STARTED"
+        assert queries.read_status(STATUS, answer(body)).status == "STARTED"
 
     def test_the_id_may_come_in_upper_case(self):
         assert (
-            api.read_status(STATUS, answer(status_body(worksheet_query_id=QUERY.upper()))).query_id == QUERY
+            queries.read_status(STATUS, answer(status_body(worksheet_query_id=QUERY.upper()))).query_id
+            == QUERY
         )
 
     @pytest.mark.parametrize(
         ("status", "state"), [("RETRY", QueryState.RUNNING), ("SUCCESS", QueryState.SUCCEEDED)]
     )
     def test_an_error_text_alone_is_no_failure(self, status, state):
-        read = api.read_status(STATUS, answer(status_body(status=status, error="worker lost")))
+        read = queries.read_status(STATUS, answer(status_body(status=status, error="worker lost")))
         assert (read.state, read.error) == (state, "worker lost")
 
     @pytest.mark.parametrize(
@@ -275,27 +277,27 @@ class TestReadStatus:
         ids=["empty", "empty list", "long", "control characters", "dict", "list"],
     )
     def test_the_error_text_is_fit_for_a_log(self, error, text):
-        assert api.read_status(STATUS, answer(status_body(error=error))).error == text
+        assert queries.read_status(STATUS, answer(status_body(error=error))).error == text
 
     @pytest.mark.parametrize(
         "moment", ["yesterday", "", 5, [], {}, "2026-02-31T00:00:00Z", "2026-03-01", True]
     )
     def test_a_time_that_cannot_be_read_is_unknown_and_fails_no_wait(self, moment):
-        status = api.read_status(STATUS, answer(status_body(created_at=moment)))
+        status = queries.read_status(STATUS, answer(status_body(created_at=moment)))
         assert (status.created_at, status.duration) == (None, None)
 
     def test_a_finishing_time_that_cannot_be_read_is_still_an_end(self):
-        status = api.read_status(STATUS, answer(status_body(status="DONE", finished_at="yesterday")))
+        status = queries.read_status(STATUS, answer(status_body(status="DONE", finished_at="yesterday")))
         assert (status.state, status.finished_at) == (QueryState.FAILED, None)
 
     @pytest.mark.parametrize("year", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
     def test_a_time_at_the_edge_of_the_calendar_fails_no_wait(self, year):
         body = status_body(status="SUCCESS", created_at=year, finished_at="2026-03-01T10:00:00Z")
-        assert api.read_status(STATUS, answer(body)).as_dict()["status"] == "SUCCESS"
+        assert queries.read_status(STATUS, answer(body)).as_dict()["status"] == "SUCCESS"
 
     def test_a_query_that_ended_before_it_began_took_no_time(self):
         body = status_body(status="SUCCESS", finished_at="2026-03-01T09:59:59Z")
-        assert api.read_status(STATUS, answer(body)).duration == 0.0
+        assert queries.read_status(STATUS, answer(body)).duration == 0.0
 
     @pytest.mark.parametrize(
         "wrong",
@@ -316,19 +318,20 @@ class TestReadStatus:
     )
     def test_a_status_of_another_query_or_without_its_words_is_no_answer(self, wrong):
         with pytest.raises(RoeUnavailableError, match="not the status of this query"):
-            api.read_status(STATUS, answer(status_body(status="SUCCESS") | wrong))
+            queries.read_status(STATUS, answer(status_body(status="SUCCESS") | wrong))
 
     @pytest.mark.parametrize("field", ["worksheet_query_id", "status"])
     def test_a_required_field_may_not_be_missing(self, field):
         body = status_body()
         del body[field]
         with pytest.raises(RoeUnavailableError, match="not the status of this query"):
-            api.read_status(STATUS, answer(body))
+            queries.read_status(STATUS, answer(body))
 
     def test_statuses_of_the_deployment_count(self):
         body = answer(status_body(status="Done"))
         assert (
-            api.read_status(STATUS, body, success_statuses=frozenset({"DONE"})).state is QueryState.SUCCEEDED
+            queries.read_status(STATUS, body, success_statuses=frozenset({"DONE"})).state
+            is QueryState.SUCCEEDED
         )
 
 
@@ -341,16 +344,18 @@ class TestReadSubmitted:
             "query": "SELECT 1",
             "worksheet": {"id": WORKSHEET, "name": "Untitled"},
         }
-        assert api.read_submitted(SUBMIT, answer(body)) == api.SubmittedQuery(QUERY, WORKSHEET, "PENDING")
+        assert queries.read_submitted(SUBMIT, answer(body)) == queries.SubmittedQuery(
+            QUERY, WORKSHEET, "PENDING"
+        )
 
     def test_an_older_deployment_answers_with_the_bare_id(self):
-        assert api.read_submitted(SUBMIT, answer(QUERY)) == api.SubmittedQuery(QUERY)
+        assert queries.read_submitted(SUBMIT, answer(QUERY)) == queries.SubmittedQuery(QUERY)
 
     @pytest.mark.parametrize(
         "odd", [{}, {"worksheet": None, "query_task_status": None}, {"worksheet": {"id": 7}}], ids=repr
     )
     def test_what_roe_does_not_tell_is_none(self, odd):
-        assert api.read_submitted(SUBMIT, answer({"id": QUERY} | odd)) == api.SubmittedQuery(QUERY)
+        assert queries.read_submitted(SUBMIT, answer({"id": QUERY} | odd)) == queries.SubmittedQuery(QUERY)
 
     @pytest.mark.parametrize(
         "body",
@@ -359,17 +364,17 @@ class TestReadSubmitted:
     )
     def test_an_answer_without_an_id_is_an_error_and_the_query_is_not_submitted_again(self, body):
         with pytest.raises(RoeUnavailableError, match="not a submitted query") as e:
-            api.read_submitted(SUBMIT, answer(body))
+            queries.read_submitted(SUBMIT, answer(body))
         assert not e.value.repeatable
 
 
 class TestReadResult:
     def test_every_statement_has_its_result(self):
         second = statement(query="SELECT 1", row_count=0, column_names=[], column_types=[], result_rows=[])
-        result = api.read_result(RESULT, answer(result_body(statement(), second)))
+        result = queries.read_result(RESULT, answer(result_body(statement(), second)))
         assert (result.query_id, result.status, result.error) == (QUERY, "SUCCESS", None)
         first, empty = result.results
-        assert first == api.StatementResult(
+        assert first == queries.StatementResult(
             query="SELECT name, total FROM invoices",
             row_count=2,
             column_names=("name", "total"),
@@ -389,7 +394,7 @@ class TestReadResult:
         with pytest.raises(
             RoeUnavailableError, match=f"is still {word.strip()}, although.*: worker lost"
         ) as e:
-            api.read_result(RESULT, answer(result_body(statement(), status=word, error="worker lost")))
+            queries.read_result(RESULT, answer(result_body(statement(), status=word, error="worker lost")))
         assert (e.value.repeatable, e.value.status_code) == (True, 200)
         assert ("Wait for the query's end first" in str(e.value)) == known
         assert ("connection's extra.success_statuses" in str(e.value)) == (not known)
@@ -402,18 +407,18 @@ class TestReadResult:
             RoeQueryFailedError,
             match=f"^Query {QUERY} ended as {word}, says its result: result expired. Request id: the-request",
         ):
-            api.read_result(RESULT, answer(body), failure_statuses=frozenset({"LOST"}))
+            queries.read_result(RESULT, answer(body), failure_statuses=frozenset({"LOST"}))
 
     def test_statuses_of_the_deployment_count(self):
         body = answer(result_body(statement(), status="Done", error="one row was skipped"))
-        result = api.read_result(RESULT, body, success_statuses=frozenset({"DONE"}))
+        result = queries.read_result(RESULT, body, success_statuses=frozenset({"DONE"}))
         assert (result.status, result.error, len(result.results)) == ("Done", "one row was skipped", 1)
 
     def test_what_is_optional_may_be_missing(self):
         slim = {
             name: statement()[name] for name in ("row_count", "column_names", "column_types", "result_rows")
         }
-        read = api.read_result(RESULT, answer(result_body(slim))).results[0]
+        read = queries.read_result(RESULT, answer(result_body(slim))).results[0]
         assert (read.query, read.start_timestamp, read.end_timestamp, read.summary) == ("", None, None, {})
 
     @pytest.mark.parametrize(
@@ -482,30 +487,30 @@ class TestReadResult:
         body = result_body(statement(column_names="the-api-key" + "x" * 10_000))
         response = Response(200, {}, json.dumps(body).encode(), "the-request-id", secret="the-api-key")
         with pytest.raises(RoeError, match=r"and is '\*\*\*x+…'\.") as e:
-            api.read_result(RESULT, response)
+            queries.read_result(RESULT, response)
         assert len(str(e.value)) < 400
 
     @pytest.mark.parametrize("body", [result_body(worksheet_query_id=OTHER_QUERY), {}, [], "x"], ids=repr)
     def test_what_is_not_of_this_query_is_no_answer(self, body):
         with pytest.raises(RoeUnavailableError, match="not the result of this query"):
-            api.read_result(RESULT, answer(body))
+            queries.read_result(RESULT, answer(body))
 
     def test_cells_are_whatever_json_can_say(self):
         rows = [["Ada", 1.5], [None, True], [["a", None], {"b": [2]}], [10**77, ""]]
         body = result_body(statement(result_rows=rows, row_count=4))
-        assert api.read_result(RESULT, answer(body)).results[0].rows == tuple(map(tuple, rows))
+        assert queries.read_result(RESULT, answer(body)).results[0].rows == tuple(map(tuple, rows))
 
     @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
     def test_it_is_read_as_python_reads_json(self, encoding):
         text = json.dumps(result_body(statement(result_rows=[["Größe", math.inf], ["\ud800", None]])))
-        read = api.read_result(RESULT, answer(text.encode(encoding))).results[0]
+        read = queries.read_result(RESULT, answer(text.encode(encoding))).results[0]
         assert read.rows == (("Größe", math.inf), ("\ud800", None))
 
 
 def assert_unusable(body: dict[str, Any], words: str) -> None:
     """Make sure that a result is an error at once, of these words."""
     with pytest.raises(RoeError, match=f"^Roe's result of query {QUERY} cannot be used: .*{words}") as e:
-        api.read_result(RESULT, answer(body))
+        queries.read_result(RESULT, answer(body))
     assert not isinstance(e.value, RoeUnavailableError)
     assert str(e.value).endswith("tell Roe's support. Request id: the-request-id.")
 
@@ -528,20 +533,20 @@ BODIES = [
 ]
 
 
-ENDED = api.QueryStatus(QUERY, "SUCCESS", QueryState.SUCCEEDED, created_at=datetime.now(UTC))
+ENDED = queries.QueryStatus(QUERY, "SUCCESS", QueryState.SUCCEEDED, created_at=datetime.now(UTC))
 
 
 class TestXCom:
     @pytest.mark.parametrize(
         ("value", "instead"),
         [
-            (api.SubmittedQuery(QUERY), "its query_id"),
+            (queries.SubmittedQuery(QUERY), "its query_id"),
             (ENDED, r"its as_dict\(\)"),
             (
-                api.QueryResult(QUERY, "SUCCESS", None, ()),
+                queries.QueryResult(QUERY, "SUCCESS", None, ()),
                 "the rows of its results, or those that RoeHook.run",
             ),
-            (api.StatementResult("SELECT 1", 0, (), (), ()), "its rows, or those that RoeHook.run"),
+            (queries.StatementResult("SELECT 1", 0, (), (), ()), "its rows, or those that RoeHook.run"),
         ],
         ids=lambda value: type(value).__name__,
     )
@@ -552,7 +557,7 @@ class TestXCom:
         ):
             XCom.serialize_value([{"query": value}] if wrapped else value)
 
-    @pytest.mark.parametrize("value", [api.SubmittedQuery(QUERY).query_id, ENDED.as_dict()], ids=str)
+    @pytest.mark.parametrize("value", [queries.SubmittedQuery(QUERY).query_id, ENDED.as_dict()], ids=str)
     def test_what_to_return_arrives_as_it_is(self, value):
         class Row:
             def __init__(self, value):
@@ -564,26 +569,26 @@ class TestXCom:
 class TestErrorMessage:
     @pytest.mark.parametrize(("body", "text"), BODIES, ids=[repr(body)[:40] for body, _ in BODIES])
     def test_it_is_found_in_each_shape(self, body, text):
-        assert text in api.error_message(answer(body))
-        assert bool(text) == bool(api.error_message(answer(body)))
+        assert text in base.error_message(answer(body))
+        assert bool(text) == bool(base.error_message(answer(body)))
 
     @pytest.mark.parametrize(
         "body", [{"message": None, "detail": "no"}, {"detail": "", "error": "no"}], ids=repr
     )
     def test_an_empty_message_does_not_hide_another(self, body):
-        assert "no" in api.error_message(answer(body))
+        assert "no" in base.error_message(answer(body))
 
     def test_it_is_cut_to_2000_characters(self):
-        assert len(api.error_message(answer({"detail": "x" * 100_000}))) == 2000
+        assert len(base.error_message(answer({"detail": "x" * 100_000}))) == 2000
 
     def test_it_is_one_printable_line(self):
-        text = api.error_message(answer({"detail": "a\x1b[2J\r\nb\u202ec\u2028d\x00"}))
+        text = base.error_message(answer({"detail": "a\x1b[2J\r\nb\u202ec\u2028d\x00"}))
         assert text.isprintable()
         assert text == "a [2J b c d"
 
     def test_a_body_that_nests_without_end_does_not_end_the_task(self):
-        assert api.error_message(answer(b"[" * 100_000)).startswith("[[[")
-        assert "…" in api.error_message(answer(b"[" * 50 + b"]" * 50))
+        assert base.error_message(answer(b"[" * 100_000)).startswith("[[[")
+        assert "…" in base.error_message(answer(b"[" * 50 + b"]" * 50))
 
 
 CODES = [
@@ -591,7 +596,7 @@ CODES = [
     (401, RoeAuthenticationError, "API Key (password)"),
     (402, RoeRequestError, "out of credits"),
     (403, RoeRequestError, "Organization ID (login)"),
-    (404, RoeNotFoundError, "check query_id and organization_id"),
+    (404, RoeNotFoundError, "organization_id"),
     (405, RoeRequestError, ""),
     (413, RoeRequestError, ""),
     (422, RoeRequestError, ""),
@@ -625,7 +630,7 @@ class TestRefusals:
     @pytest.mark.parametrize("code", [408, 425, 429, 500, 502, 503, 504])
     def test_a_status_may_be_asked_for_again(self, code):
         with pytest.raises(RoeUnavailableError) as e:
-            api.read_status(STATUS, answer({}, code))
+            queries.read_status(STATUS, answer({}, code))
         assert e.value.repeatable
 
     @pytest.mark.parametrize(
@@ -644,24 +649,24 @@ class TestRefusals:
     )
     def test_a_submit_is_repeated_only_where_the_server_says_it_did_nothing(self, code, headers, repeatable):
         with pytest.raises(RoeUnavailableError) as e:
-            api.read_submitted(SUBMIT, answer({}, code, **headers))
+            queries.read_submitted(SUBMIT, answer({}, code, **headers))
         assert e.value.repeatable is repeatable
 
     @pytest.mark.parametrize("code", [429, 503, 500])
     def test_the_error_knows_how_long_to_wait(self, code):
         with pytest.raises(RoeUnavailableError) as e:
-            api.read_status(STATUS, answer({}, code, retry_after="17"))
+            queries.read_status(STATUS, answer({}, code, retry_after="17"))
         assert e.value.retry_after == 17
 
     @pytest.mark.parametrize("body", [b"<html>Not Found</html>", b""])
     def test_a_404_that_is_not_json_does_not_come_from_roe(self, body):
-        with pytest.raises(RoeRequestError, match=r"not Roe's query API.*Base URL") as e:
-            api.read_status(STATUS, answer(body, 404))
+        with pytest.raises(RoeRequestError, match=r"not Roe's API.*Base URL") as e:
+            queries.read_status(STATUS, answer(body, 404))
         assert not isinstance(e.value, RoeNotFoundError)
 
     def test_a_refusal_without_a_body_is_told_without_one(self):
         with pytest.raises(RoeRequestError, match=r"was answered with 400\. Request id"):
-            api.read_status(STATUS, answer(b"", 400))
+            queries.read_status(STATUS, answer(b"", 400))
 
 
 class TestBodies:
@@ -682,7 +687,7 @@ class TestBodies:
     def test_what_is_not_json_is_transient_and_quoted(self, call, read, body):
         with pytest.raises(RoeUnavailableError, match="a body that is not JSON; it starts with") as e:
             read(call, answer(body))
-        assert api.clip(body[:60].decode("utf-8", "replace")) in str(e.value)
+        assert base.clip(body[:60].decode("utf-8", "replace")) in str(e.value)
         assert (e.value.status_code, e.value.repeatable) == (200, call.method == "GET")
 
     @each_call
@@ -694,9 +699,9 @@ class TestBodies:
     @each_call
     @pytest.mark.parametrize("body", [None, 0, True, [], {}, [[]], {"detail": "ok"}], ids=repr)
     def test_json_of_the_wrong_shape_is_transient_and_quoted(self, call, read, body):
-        with pytest.raises(RoeUnavailableError, match="not Roe's query API") as e:
+        with pytest.raises(RoeUnavailableError, match="not Roe's API") as e:
             read(call, answer(body))
-        assert api.clip(repr(json.dumps(body))) in str(e.value)
+        assert base.clip(repr(json.dumps(body))) in str(e.value)
 
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
@@ -733,15 +738,15 @@ class TestRetryAfter:
         ids=repr,
     )
     def test_both_forms_are_read_and_what_is_neither_is_left_aside(self, headers, seconds):
-        assert api.read_retry_after(headers) == seconds
+        assert base.read_retry_after(headers) == seconds
 
     @pytest.mark.parametrize("skew", [-7200, 0, 7200])
     def test_a_date_is_compared_with_the_server_s_own(self, skew):
         headers = {"date": http_date(skew), "retry-after": http_date(skew + 45)}
-        assert api.read_retry_after(headers) == 45
+        assert base.read_retry_after(headers) == 45
 
     def test_a_server_s_date_that_cannot_be_read_is_replaced_by_ours(self):
-        assert api.read_retry_after({"date": "now", "retry-after": http_date(45)}) == 45
+        assert base.read_retry_after({"date": "now", "retry-after": http_date(45)}) == 45
 
 
 class TestClip:
@@ -760,11 +765,11 @@ class TestClip:
         ids=repr,
     )
     def test_one_printable_line_is_left(self, text, clipped):
-        assert api.clip(text) == clipped
+        assert base.clip(text) == clipped
 
     @pytest.mark.parametrize("length", [9, 10, 11, 10_000_000])
     def test_it_is_cut_to_the_limit_and_says_so(self, length):
-        clipped = api.clip("x" * length, 10)
+        clipped = base.clip("x" * length, 10)
         assert clipped == ("x" * length if length <= 10 else "x" * 9 + "…")
 
 
@@ -785,12 +790,12 @@ class TestRedact:
         ids=repr,
     )
     def test_the_key_is_out_of_what_is_told(self, text, key, told):
-        assert api.redact(text, key) == told
+        assert base.redact(text, key) == told
 
     @given(key=st.text('ab/"\\<&+%=', min_size=1, max_size=30), before=st.text(), after=st.text())
     def test_it_is_out_of_any_text(self, key, before, after):
         for written in (key, json.dumps(key)[1:-1], quote(key, safe=""), escape(key)):
-            assert key not in api.redact(before + written + after, key)
+            assert key not in base.redact(before + written + after, key)
 
 
 JSON_VALUES = st.recursive(
@@ -863,14 +868,14 @@ class TestWhateverTheServerAnswers:
             text = str(e)
         else:
             assert 200 <= response.status_code < 300
-            text = api.uuid(value.query_id, "query_id")
+            text = base.uuid(value.query_id, "query_id")
         assert text.isprintable()
 
     @given(body=RESULT_BODIES)
     def test_only_a_result_that_says_so_is_one(self, body):
         more = frozenset({"DONE"})
         try:
-            result = api.read_result(RESULT, answer(body), success_statuses=more)
+            result = queries.read_result(RESULT, answer(body), success_statuses=more)
         except RoeError:
             return
         word = json.loads(body)["status"].strip().upper()
@@ -881,7 +886,7 @@ class TestWhateverTheServerAnswers:
     def test_only_a_documented_or_configured_word_is_a_success(self, body):
         more = frozenset({"DONE"})
         try:
-            status = api.read_status(STATUS, answer(body), success_statuses=more)
+            status = queries.read_status(STATUS, answer(body), success_statuses=more)
         except RoeUnavailableError:
             return
         word = json.loads(body)["status"].strip().upper()

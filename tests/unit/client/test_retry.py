@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_roe import retry
+from airflow_provider_roe.client import retry
+from airflow_provider_roe.client.trouble import Troubles
 from airflow_provider_roe.exceptions import (
     RoeAuthenticationError,
     RoeInputError,
@@ -15,7 +16,6 @@ from airflow_provider_roe.exceptions import (
     RoeRequestError,
     RoeUnavailableError,
 )
-from airflow_provider_roe.trouble import Troubles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
-from airflow_provider_roe import api
+from airflow_provider_roe.api import base, queries
 from airflow_provider_roe.exceptions import RoeInputError
 
 if TYPE_CHECKING:
@@ -64,8 +64,8 @@ class RoeConnection:
         fields = _Fields(conn)
         success, failure = fields.statuses("success_statuses"), fields.statuses("failure_statuses")
         for name, words, others in (
-            ("success_statuses", success, api.RUNNING_STATUSES | api.FAILURE_STATUSES | failure),
-            ("failure_statuses", failure, api.RUNNING_STATUSES | api.SUCCESS_STATUSES),
+            ("success_statuses", success, queries.RUNNING_STATUSES | queries.FAILURE_STATUSES | failure),
+            ("failure_statuses", failure, queries.RUNNING_STATUSES | queries.SUCCESS_STATUSES),
         ):
             if clash := words & others:
                 raise fields.error(f"extra.{name}", f"{sorted(clash)} already has another meaning")
@@ -93,7 +93,7 @@ class RoeConnection:
         """
         ids = {"query_id": query_id, "worksheet_id": worksheet_id}
         try:
-            return _PLACEHOLDER.sub(lambda name: api.uuid(ids[name[1]], name[1]), self.web_url)
+            return _PLACEHOLDER.sub(lambda name: base.uuid(ids[name[1]], name[1]), self.web_url)
         except RoeInputError:
             return urljoin(self.web_url, "/")
 
@@ -136,8 +136,8 @@ class _Fields:
             )
         try:
             if extra:
-                return api.uuid(extra, "extra.organization_id")
-            return api.uuid(login, "login (Organization ID)") if login else None
+                return base.uuid(extra, "extra.organization_id")
+            return base.uuid(login, "login (Organization ID)") if login else None
         except RoeInputError as e:
             raise RoeInputError(f"Connection {self.conn_id!r}: {e}") from None
 
@@ -150,10 +150,10 @@ class _Fields:
             raise self.error("schema", "it is not used; leave it empty, and put a base URL into host alone")
         if "@" in host:
             raise self.error("host (Base URL)", "it holds credentials; put the key into password")
-        expected = f"give a base URL such as {api.DEFAULT_BASE_URL}"
-        found = api.clip(repr(host), 100)
+        expected = f"give a base URL such as {base.DEFAULT_BASE_URL}"
+        found = base.clip(repr(host), 100)
         if not host:
-            host = api.DEFAULT_BASE_URL
+            host = base.DEFAULT_BASE_URL
         try:
             url = urlsplit(host if "://" in host else f"https://{host}")
             name, url_port = url.hostname, url.port
@@ -193,7 +193,7 @@ class _Fields:
             number = math.nan
         if not 0 <= number <= WEEK or (above_zero and number == 0):
             kind = f"a number of seconds {'above 0' if above_zero else '0 or more'} and at most {WEEK}"
-            raise self.error(f"extra.{name}", f"it must be {kind}, not {api.clip(repr(value), 100)}")
+            raise self.error(f"extra.{name}", f"it must be {kind}, not {base.clip(repr(value), 100)}")
         return number
 
     def boolean(self, name: str, *, default: bool) -> bool:
@@ -204,7 +204,7 @@ class _Fields:
                 return value.strip().lower() == "true"
             case "y":  # what the Test button of Airflow 2.11 sends for a ticked box
                 return True
-        raise self.error(f"extra.{name}", f"it must be true or false, not {api.clip(repr(value), 100)}")
+        raise self.error(f"extra.{name}", f"it must be true or false, not {base.clip(repr(value), 100)}")
 
     def verify(self) -> bool | str:
         value = self.extra.get("verify", True)
@@ -214,7 +214,7 @@ class _Fields:
         if not os.path.isfile(path):  # noqa: PTH113
             raise self.error(
                 "extra.verify",
-                f"it must be true, false or the path of a CA bundle; {api.clip(value, 200)!r} is no file",
+                f"it must be true, false or the path of a CA bundle; {base.clip(value, 200)!r} is no file",
             )
         return path
 
@@ -223,7 +223,7 @@ class _Fields:
         words = value.split(",") if isinstance(value, str) else value
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
             raise self.error(
-                f"extra.{name}", f'it must be a list such as ["DONE"], not {api.clip(repr(value), 100)}'
+                f"extra.{name}", f'it must be a list such as ["DONE"], not {base.clip(repr(value), 100)}'
             )
         return frozenset(word.strip().upper() for word in words if word.strip())
 

@@ -19,7 +19,7 @@ from airflow_provider_roe.exceptions import RoeUnavailableError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from airflow_provider_roe.trouble import Troubles
+    from airflow_provider_roe.client.trouble import Troubles
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_roe.api import QueryState, QueryStatus
+from airflow_provider_roe.api.queries import QueryState, QueryStatus
 from airflow_provider_roe.exceptions import (
     RoeAuthenticationError,
     RoeError,
@@ -15,7 +15,7 @@ from airflow_provider_roe.exceptions import (
     RoeNotFoundError,
     RoeUnavailableError,
 )
-from airflow_provider_roe.waiting import HAND_OVER, Wait, seconds
+from airflow_provider_roe.waiting.wait import HAND_OVER, Wait, seconds
 
 if TYPE_CHECKING:
     from time_machine import TimeMachineFixture

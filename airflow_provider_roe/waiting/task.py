@@ -18,7 +18,7 @@ from airflow_provider_roe.links.roe import RoeLink
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_roe.waiting import Event, Wait
+    from airflow_provider_roe.waiting.wait import Event, Wait
 
 #: Seconds for which a deferrable task polls on the worker. A deferral costs about 20 s of hand-overs, which
 #: is longer than many a query takes.

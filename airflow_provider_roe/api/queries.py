@@ -1,7 +1,6 @@
 """
-The Roe query API with no I/O: requests are data, responses are read by one function a call.
+Roe's query API.
 
-Both transports use this module, so that a worker and a triggerer cannot read the same answer differently.
 Facts come from Roe's OpenAPI description (https://docs.roe-ai.com). Where it is silent, so on the values of
 ``status``, they are those of Roe's documented sibling endpoints and of Celery, which runs Roe's queries.
 """
@@ -9,57 +8,47 @@ Facts come from Roe's OpenAPI description (https://docs.roe-ai.com). Where it is
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from enum import Enum
-from functools import lru_cache
-from os.path import commonprefix
-from typing import TYPE_CHECKING, Any, NoReturn, TypeGuard
-from uuid import UUID
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from airflow_provider_roe.api.base import (
+    MAX_BODY,
+    Request,
+    Response,
+    clip,
+    is_uuid,
+    organization_params,
+    read_json,
+    read_messages,
+    read_number,
+    read_time,
+    refuse_shape,
+    refuse_xcom,
+    sentence,
+    unusable,
+    uuid,
+)
 from airflow_provider_roe.exceptions import (
-    RoeAuthenticationError,
     RoeError,
     RoeInputError,
-    RoeNotFoundError,
     RoeQueryFailedError,
-    RoeRequestError,
     RoeUnavailableError,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-DEFAULT_BASE_URL = "https://api.roe-ai.com"
-
-#: An id that no query has: asking for it tells whether key and organization are accepted.
-NIL_UUID = str(UUID(int=0))
+    from datetime import datetime
 
 RUNNING_STATUSES = frozenset({"PENDING", "RECEIVED", "QUEUED", "STARTED", "RUNNING", "RETRY"})
 SUCCESS_STATUSES = frozenset({"SUCCESS", "SUCCEEDED", "CACHED", "COMPLETED"})
 FAILURE_STATUSES = frozenset(
     {"FAILURE", "FAILED", "ERROR", "REVOKED", "REJECTED", "IGNORED", "CANCELLED", "CANCELED"}
 )
-
-#: Bytes of an answer that are read before it is given up as over-long.
-MAX_BODY = 1024 * 1024
 MAX_RESULT_BODY = 64 * 1024 * 1024
-
-_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
-_TRANSIENT_CODES = frozenset({408, 425, 429})
-_ADVICE = {
-    401: "Roe did not accept the API key: check the connection's API Key (password).",
-    402: "The organization is out of credits.",
-    403: "The API key has no access to this organization: check the connection's Organization ID (login)"
-    " and the task's organization_id.",
-    404: "Roe knows no such query in this organization: check query_id and organization_id.",
-}
-_NOT_JSON = object()
+_NOT_FOUND = "Roe knows no such query in this organization: check query_id and organization_id."
 _ABSENT = object()
-_NOT_ROE = "This is not Roe's query API: check the connection's Base URL (host)."
 
 
 class QueryState(Enum):
@@ -68,55 +57,6 @@ class QueryState(Enum):
     RUNNING = "running"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """
-    A call to Roe, without its base URL and key.
-
-    :param path: Safe to stand in a URL as it is, as are the params.
-    :param query_id: The query that it asks about, if any.
-    """
-
-    method: str
-    path: str
-    params: Mapping[str, str]
-    query_id: str | None = None
-    json: Mapping[str, Any] | None = None
-    max_body: int = MAX_BODY
-
-    @property
-    def repeatable(self) -> bool:
-        """Whether sending it twice is the same as sending it once."""
-        return self.method == "GET"
-
-
-@dataclass(frozen=True, slots=True)
-class Response:
-    """
-    An answer of Roe.
-
-    :param body: At most the request's ``max_body`` bytes.
-    :param overlong: Whether there was more.
-    :param headers: By name, in any case.
-    :param secret: The API key that was sent, and so may come back in any text.
-    """
-
-    status_code: int
-    headers: Mapping[str, str]
-    body: bytes
-    request_id: str
-    overlong: bool = False
-    secret: str = field(default="", repr=False)
-
-    def quote(self, text: str, limit: int = 2000) -> str:
-        """Return text of the answer, fit to be told: without the API key, and clipped."""
-        return clip(redact(text, self.secret), limit)
-
-    def quote_start(self) -> str:
-        """Return the start of the body, fit to be told; without its NULs, of which UTF-16 is half."""
-        return self.quote(self.body[:1000].decode("utf-8", "replace").replace("\0", ""), 200)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +108,7 @@ class QueryStatus:
 
     def serialize(self) -> NoReturn:
         """Refuse to become an XCom, when Airflow asks for one."""
-        _refuse_xcom(self, "its as_dict()")
+        refuse_xcom(self, "its as_dict()")
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +121,7 @@ class SubmittedQuery:
 
     def serialize(self) -> NoReturn:
         """Refuse to become an XCom, when Airflow asks for one."""
-        _refuse_xcom(self, "its query_id")
+        refuse_xcom(self, "its query_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +147,7 @@ class StatementResult:
 
     def serialize(self) -> NoReturn:
         """Refuse to become an XCom, when Airflow asks for one."""
-        _refuse_xcom(self, "its rows, or those that RoeHook.run returns")
+        refuse_xcom(self, "its rows, or those that RoeHook.run returns")
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,34 +166,7 @@ class QueryResult:
 
     def serialize(self) -> NoReturn:
         """Refuse to become an XCom, when Airflow asks for one."""
-        _refuse_xcom(self, "the rows of its results, or those that RoeHook.run returns")
-
-
-def _refuse_xcom(value: object, instead: str) -> NoReturn:
-    # Airflow would store it, and then refuse to read it in the next task, for its class is not on the list
-    # [core] allowed_deserialization_classes.
-    raise RoeInputError(f"A {type(value).__name__} cannot be an XCom: let the task return {instead}.")
-
-
-# Requests
-
-
-def uuid(value: object, field: str) -> str:
-    """
-    Return a UUID in its canonical form, so that it can stand in a URL's path.
-
-    :param value: What the user gave: a string, or a :class:`uuid.UUID`.
-    :param field: The argument or connection field it was given in, for the error.
-    :raises RoeInputError: It is no UUID.
-    """
-    text = str(value).strip() if isinstance(value, str | UUID) else ""
-    if _UUID.fullmatch(text):
-        return text.lower()
-    raise RoeInputError(f"{field} must be a UUID such as {NIL_UUID}, not {clip(repr(value), 100)}.")
-
-
-def _is_uuid(value: object) -> TypeGuard[str]:
-    return isinstance(value, str) and bool(_UUID.fullmatch(value))
+        refuse_xcom(self, "the rows of its results, or those that RoeHook.run returns")
 
 
 def status_request(query_id: object, organization_id: str | None) -> Request:
@@ -277,24 +190,23 @@ def submit_request(
             "A query needs an organization or a worksheet to run in: set the connection's Organization ID"
             " (login), or pass organization_id or worksheet_id."
         )
-    params = dict(_organization(organization_id))
+    params = dict(organization_params(organization_id))
     body: dict[str, Any] = {"query": sql, "use_admin": use_admin}
     if worksheet_id is not None:
         body["worksheet_id"] = params["worksheet_id"] = uuid(worksheet_id, "worksheet_id")
-    return Request("POST", "/v1/database/query/async/", params, json=body)
+    return Request(
+        "POST",
+        "/v1/database/query/async/",
+        params,
+        not_found="Roe knows no such organization or worksheet: check organization_id and worksheet_id.",
+        json=body,
+    )
 
 
 def _query_request(call: str, query_id: object, organization_id: str | None, max_body: int) -> Request:
     query_id = uuid(query_id, "query_id")
     path = f"/v1/database/query/{query_id}/{call}/"
-    return Request("GET", path, _organization(organization_id), query_id, max_body=max_body)
-
-
-def _organization(organization_id: str | None) -> dict[str, str]:
-    return {"organization_id": organization_id} if organization_id else {}
-
-
-# Responses
+    return Request("GET", path, organization_params(organization_id), query_id, _NOT_FOUND, max_body=max_body)
 
 
 def classify(
@@ -338,11 +250,11 @@ def read_status(
     :raises RoeRequestError: Roe refused the request.
     :raises RoeUnavailableError: Roe is busy or broken, or the answer is not what Roe documents.
     """
-    answer = _read_json(request, response)
+    answer = read_json(request, response)
     match answer:
         case {"worksheet_query_id": str(query_id), "status": str(status)} if (
             query_id := query_id.lower()
-        ) == request.query_id and status.strip():
+        ) == request.about and status.strip():
             finished_at = answer.get("finished_at")
             state, known = classify(
                 status,
@@ -355,12 +267,12 @@ def read_status(
                 status=clip(status, 100) if known else response.quote(status, 100),
                 state=state,
                 known=known,
-                error=response.quote(_messages(answer.get("error"))) or None,
-                created_at=_time(answer.get("created_at")),
-                finished_at=_time(finished_at),
+                error=response.quote(read_messages(answer.get("error"))) or None,
+                created_at=read_time(answer.get("created_at")),
+                finished_at=read_time(finished_at),
                 request_id=response.request_id,
             )
-    _refuse_shape(request, response, "the status of this query")
+    refuse_shape(request, response, "the status of this query")
 
 
 def read_submitted(request: Request, response: Response) -> SubmittedQuery:
@@ -369,18 +281,18 @@ def read_submitted(request: Request, response: Response) -> SubmittedQuery:
 
     Older deployments answer with the bare id.
     """
-    match _read_json(request, response):
-        case str(query_id) if _UUID.fullmatch(query_id):
+    match read_json(request, response):
+        case str(query_id) if is_uuid(query_id):
             return SubmittedQuery(query_id.lower())
-        case {"id": str(query_id), **rest} if _UUID.fullmatch(query_id):
+        case {"id": str(query_id), **rest} if is_uuid(query_id):
             worksheet, status = rest.get("worksheet"), rest.get("query_task_status")
             worksheet_id = worksheet.get("id") if isinstance(worksheet, dict) else None
             return SubmittedQuery(
                 query_id.lower(),
-                worksheet_id=worksheet_id.lower() if _is_uuid(worksheet_id) else None,
+                worksheet_id=worksheet_id.lower() if is_uuid(worksheet_id) else None,
                 status=response.quote(status, 100) if isinstance(status, str) else None,
             )
-    _refuse_shape(request, response, "a submitted query")
+    refuse_shape(request, response, "a submitted query")
 
 
 def read_result(request: Request, response: Response, **statuses: frozenset[str]) -> QueryResult:
@@ -394,7 +306,7 @@ def read_result(request: Request, response: Response, **statuses: frozenset[str]
     :raises RoeQueryFailedError: The result says that the query has failed.
     :raises RoeError: The result is this query's, and not what Roe documents.
     """
-    result = read_parsed_result(request, response, _read_json(request, response), **statuses)
+    result = read_parsed_result(request, response, read_json(request, response), **statuses)
     for number, statement in enumerate(result.results, 1):
         check_rows(request, response, number, statement, Counter(map(len, statement.rows)))
     return result
@@ -417,7 +329,7 @@ def read_parsed_result(
     :param answer: The value of the body, which may be without the rows.
     """
     if not _is_of(request, answer):
-        _refuse_shape(request, response, "the result of this query")
+        refuse_shape(request, response, "the result of this query")
     status = answer.get("status")
     if not isinstance(status, str) or not status.strip():
         raise _misshapen(request, response, "status", "a word", answer.get("status", _ABSENT))
@@ -425,12 +337,12 @@ def read_parsed_result(
         status, finished=False, success_statuses=success_statuses, failure_statuses=failure_statuses
     )
     word = clip(status, 100) if known else response.quote(status, 100)
-    error = response.quote(_messages(answer.get("error"))) or None
+    error = response.quote(read_messages(answer.get("error"))) or None
     if state is QueryState.RUNNING:
         raise _not_ended(request, response, word, known, error)
     if state is QueryState.FAILED:
-        message = _sentence(
-            f"Query {request.query_id} ended as {word}, says its result: {error or 'Roe gave no reason'}"
+        message = sentence(
+            f"Query {request.about} ended as {word}, says its result: {error or 'Roe gave no reason'}"
         )
         raise RoeQueryFailedError(f"{message} Request id: {response.request_id}.")
     results = answer.get("results", _ABSENT)
@@ -445,7 +357,7 @@ def read_parsed_result(
 def _is_of(request: Request, answer: Any) -> bool:
     match answer:
         case {"worksheet_query_id": str(query_id)}:
-            return query_id.lower() == request.query_id
+            return query_id.lower() == request.about
     return False
 
 
@@ -453,7 +365,7 @@ def _not_ended(
     request: Request, response: Response, word: str, known: bool, error: str | None
 ) -> RoeUnavailableError:
     kind = f"answered with a result that says that its query is still {word}"
-    message = _sentence(
+    message = sentence(
         f"{request.method} {request.path} was {kind}, although a result is asked for once the query has"
         f" succeeded{f': {error}' if error else ''}"
     )
@@ -496,8 +408,8 @@ def _read_statement(request: Request, response: Response, number: int, value: An
         column_names=tuple(names),
         column_types=tuple(types),
         rows=tuple(map(tuple, rows)),
-        start_timestamp=_number(value.get("start_timestamp")),
-        end_timestamp=_number(value.get("end_timestamp")),
+        start_timestamp=read_number(value.get("start_timestamp")),
+        end_timestamp=read_number(value.get("end_timestamp")),
         summary=summary if isinstance(summary, dict) else {},
     )
 
@@ -520,7 +432,7 @@ def check_rows(
             )
     held = sum(widths.values())
     if width and held < statement.row_count:
-        raise _unusable(
+        raise unusable(
             request,
             response,
             f"it holds {held:,} of the {statement.row_count:,} rows of statement {number}",
@@ -540,222 +452,4 @@ def _misshapen(request: Request, response: Response, name: str, expected: str, f
             shown = "an object"
         case _:
             shown = response.quote(json.dumps(found), 100)
-    return _unusable(request, response, f"{name} must be {expected}, and is {shown}")
-
-
-def _unusable(request: Request, response: Response, why: str) -> RoeError:
-    return RoeError(
-        f"Roe's result of query {request.query_id} cannot be used: {why}. Run the query again; if it stays"
-        f" so, tell Roe's support. Request id: {response.request_id}."
-    )
-
-
-def check_code(request: Request, response: Response) -> None:
-    """
-    Make sure that Roe did what it was asked for.
-
-    :raises RoeRequestError: Roe refused the request, or is busy or broken.
-    """
-    if not 200 <= response.status_code < 300:
-        _refuse_code(request, response)
-
-
-def _read_json(request: Request, response: Response) -> Any:
-    check_code(request, response)
-    if response.overlong:
-        _refuse_shape(request, response, f"within {request.max_body:,} bytes")
-    try:
-        return json.loads(response.body)
-    except (ValueError, RecursionError) as e:
-        refuse_text(request, response, e)
-
-
-def refuse_text(request: Request, response: Response, error: Exception) -> NoReturn:
-    """
-    Refuse a body that is no JSON.
-
-    :param error: What Python says of it.
-    :raises RoeError: It begins as the result of this query, and is not cut off: another try would not help.
-    :raises RoeUnavailableError: It may be anything.
-    """
-    start = response.body[:1000].decode("utf-8", "replace").lower()
-    is_result = request.path.endswith("/result/") and f'"{request.query_id}"' in start
-    if is_result and not _was_cut(error):
-        raise _unusable(request, response, f"it is no JSON ({response.quote(str(error), 200)})") from None
-    _refuse_shape(request, response, "JSON")
-
-
-def _was_cut(error: Exception) -> bool:
-    """Tell whether a text is no JSON, as far as Python says, because its end is missing."""
-    match error:
-        case json.JSONDecodeError():
-            at_end = len(error.doc) - error.pos < len("Infinity")
-            return error.msg.startswith("Unterminated") or (at_end and not error.msg.startswith("Extra"))
-        case UnicodeDecodeError():
-            return error.end == len(error.object)
-    return False
-
-
-def _parse(body: bytes) -> Any:
-    """
-    Return the value of a body in JSON, as Python reads it; or ``_NOT_JSON``.
-
-    Python reads UTF-8, 16 and 32, with a byte order mark and without; NaN and Infinity; lone surrogates.
-    """
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        return _NOT_JSON
-
-
-def _refuse_shape(request: Request, response: Response, expected: str) -> NoReturn:
-    start = response.quote_start()
-    kind = f"answered with {response.status_code} and a body that is not {expected}"
-    raise RoeUnavailableError(
-        f"{request.method} {request.path} was {kind}; it starts with {start!r}. {_NOT_ROE}",
-        status_code=response.status_code,
-        request_id=response.request_id,
-        kind=kind,
-        repeatable=request.repeatable,
-    )
-
-
-def _refuse_code(request: Request, response: Response) -> NoReturn:
-    code = response.status_code
-    text = error_message(response)
-    message = f"{request.method} {request.path} was answered with {code}{f': {text}' if text else ''}"
-    message = _sentence(message)
-    if code in _TRANSIENT_CODES or code >= 500:
-        retry_after = read_retry_after(response.headers)
-        raise RoeUnavailableError(
-            message,
-            status_code=code,
-            request_id=response.request_id,
-            retry_after=retry_after,
-            # With the latter two, Roe says that it did nothing.
-            repeatable=request.repeatable or code == 429 or (code == 503 and retry_after is not None),
-        )
-    error, advice = RoeRequestError, _ADVICE.get(code, "")
-    if 300 <= code < 400:
-        advice = f"Redirects are not followed, for the API key must not travel. {_NOT_ROE}"
-    elif code == 401:
-        error = RoeAuthenticationError
-    elif code == 404 and _parse(response.body) is not _NOT_JSON:
-        error = RoeNotFoundError
-    elif code == 404:
-        advice = _NOT_ROE
-    # What to do comes first: UIs cut messages off.
-    raise error(f"{advice} {message}".strip(), status_code=code, request_id=response.request_id)
-
-
-def error_message(response: Response) -> str:
-    """
-    Find the message in an error's body, in whatever shape Roe, or a proxy in between, wrote it.
-
-    Returns it cut to 2,000 characters and harmless to print; the body's start if it is no JSON; or "".
-    """
-    if (answer := _parse(response.body)) is _NOT_JSON:
-        return response.quote_start()
-    return response.quote(_messages(answer))
-
-
-def _sentence(text: str) -> str:
-    return text if text.endswith((".", "!", "?", "…")) else f"{text}."
-
-
-def _messages(value: Any, depth: int = 4) -> str:
-    match value:
-        case None:
-            return ""
-        case dict() | list() if depth == 0:
-            return "…"
-        case dict() if message := value.get("message") or value.get("detail") or value.get("error"):
-            return _messages(message, depth - 1)
-        case dict():
-            return "; ".join(f"{key}: {_messages(item, depth - 1)}" for key, item in value.items())
-        case list():
-            return "; ".join(_messages(item, depth - 1) for item in value)
-    return str(value)
-
-
-def redact(text: str, secret: str) -> str:
-    """
-    Return foreign text without the API key, also where that is escaped or cut off.
-
-    It is for what is told: messages, logs, XComs. Never for rows: a key may be a word that they hold, too.
-
-    :param text: What a server may have written.
-    :param secret: The API key that it was sent.
-    """
-    for start, rests in _ways_to_write(secret).items():
-        before, *after = text.split(start)
-        text = "***".join([before, *(_without_start(piece, rests) for piece in after)])
-    return text
-
-
-def _without_start(text: str, starts: list[str]) -> str:
-    return text[max(len(commonprefix([text, start])) for start in starts) :]  # noqa: RUF071 - of characters
-
-
-@lru_cache(maxsize=16)
-def _ways_to_write(secret: str) -> dict[str, list[str]]:
-    """
-    Return a text as it is, as in JSON, in a URL, and in HTML: by the first characters, what may follow them.
-
-    Texts are cut to a length before they are looked at, so that a key's first characters stand for it.
-    """
-    from html import escape
-    from urllib.parse import quote
-
-    in_json, in_url = json.dumps(secret)[1:-1], quote(secret, safe="")
-    in_lower_case = re.sub("%..", lambda code: code[0].lower(), in_url)
-    ways: dict[str, list[str]] = {}
-    for way in (escape(secret), in_url, in_lower_case, in_json.replace("/", "\\/"), in_json, secret):
-        if way:
-            ways.setdefault(way[:8], []).append(way[8:])
-    return ways
-
-
-def clip(text: str, limit: int = 2000) -> str:
-    """Make foreign text fit for a log: one line of printable characters, at most ``limit`` of them."""
-    text = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * limit]).split())
-    return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def read_retry_after(headers: Mapping[str, str]) -> float | None:
-    """
-    Return the seconds of a ``Retry-After`` header, which gives them as such or as an HTTP date.
-
-    A date is compared with the server's own ``Date``, where it sent one: clocks differ. None if there is no
-    such header or it cannot be read.
-    """
-    value = headers.get("retry-after", "").strip()
-    if re.fullmatch(r"[0-9]{1,9}", value):
-        return float(value)
-    if (until := _http_date(value)) is None:
-        return None
-    now = _http_date(headers.get("date", "")) or datetime.now(UTC)
-    return max((until - now).total_seconds(), 0.0)
-
-
-def _http_date(text: str) -> datetime | None:
-    try:
-        moment = parsedate_to_datetime(text)
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _time(value: Any) -> datetime | None:
-    """Read a time of RFC 3339. What cannot be read is unknown: no wait shall fail for a time."""
-    try:
-        moment = datetime.fromisoformat(value)
-    except (ValueError, TypeError):
-        return None
-    if ":" not in value:  # a day is no time
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and abs(value) < 1e15 else None
+    return unusable(request, response, f"{name} must be {expected}, and is {shown}")

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
+from airflow_provider_roe.client.trouble import TELL_AGAIN, Troubles
 from airflow_provider_roe.exceptions import RoeInputError, RoeUnavailableError
-from airflow_provider_roe.trouble import TELL_AGAIN, Troubles
 
 LOG = logging.getLogger("roe.trouble")
 BUSY = RoeUnavailableError("Roe is busy.", status_code=503)

@@ -12,9 +12,10 @@ from uuid import UUID
 
 from airflow.providers.common.compat.sdk import conf
 
-from airflow_provider_roe.api import QueryState, QueryStatus, clip
+from airflow_provider_roe.api.base import clip
+from airflow_provider_roe.api.queries import QueryState, QueryStatus
+from airflow_provider_roe.client.trouble import Troubles
 from airflow_provider_roe.exceptions import RoeInputError, RoeUnavailableError
-from airflow_provider_roe.trouble import Troubles
 
 if TYPE_CHECKING:
     from airflow_provider_roe.exceptions import RoeError

@@ -1,0 +1,160 @@
+"""HTTP for workers: blocking, with requests."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, BinaryIO
+
+from airflow_provider_roe.client.transport import (
+    ca_bundle,
+    check_encoding,
+    headers,
+    make_response,
+    proxy_for,
+    tls_context,
+    unavailable,
+    url_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import requests
+
+    from airflow_provider_roe.api.base import Request, Response
+    from airflow_provider_roe.client.connection import RoeConnection
+
+
+def open_session(connection: RoeConnection) -> requests.Session:
+    """Return a session for blocking calls, with the connection's key, certificates and proxy."""
+    from http.cookiejar import DefaultCookiePolicy
+
+    import requests
+
+    from airflow_provider_roe.client.interim import FinalAnswerAdapter
+
+    session = requests.Session()
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, FinalAnswerAdapter())
+    session.trust_env = False  # it would let .netrc replace our Authorization
+    session.get_redirect_target = lambda resp: None  # type: ignore[method-assign]
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
+    session.headers.update(headers(connection))
+    session.verify = ca_bundle(connection)
+    if isinstance(connection.verify, str):
+        tls_context(connection)  # requests would name neither connection nor field
+    if proxy := proxy_for(connection):
+        session.proxies = {"http": proxy, "https": proxy}
+    return session
+
+
+def send(session: requests.Session, connection: RoeConnection, request: Request) -> Response:
+    """
+    Send a request and read the answer, whatever it says.
+
+    The connection's ``request_timeout`` bounds the whole, but for a server that sends its headers byte by
+    byte: requests has no bound for those.
+
+    :raises RoeUnavailableError: There is no whole answer.
+    """
+    request_id = os.urandom(16).hex()
+    give_up_at = time.monotonic() + connection.request_timeout
+    with (
+        _unavailability(connection, request, request_id),
+        _answer(session, connection, request, request_id) as answer,
+    ):
+        check_encoding(answer.headers.get("Content-Encoding", ""))
+        body = _start(answer, request, give_up_at)
+        return _response(connection, request, answer, body, request_id)
+
+
+def download(
+    session: requests.Session, connection: RoeConnection, request: Request, file: BinaryIO
+) -> Response:
+    """
+    Send a request and spool the body of a success, however long it is, to a file.
+
+    The connection's ``request_timeout`` bounds the wait for the answer, and for each MiB of its body.
+
+    :param file: Is emptied first.
+    :return: The answer; its body is the start of what is in the file, or the whole of a refusal.
+    :raises RoeUnavailableError: There is no whole answer.
+    :raises OSError: The file cannot be written.
+    """
+    request_id = os.urandom(16).hex()
+    start = bytearray()
+    file.seek(0)
+    file.truncate()
+    with ExitStack() as stack:
+        give_up_at = time.monotonic() + connection.request_timeout
+        with _unavailability(connection, request, request_id):
+            answer = stack.enter_context(_answer(session, connection, request, request_id))
+            check_encoding(answer.headers.get("Content-Encoding", ""))
+            if not 200 <= answer.status_code < 300:
+                body = _start(answer, request, give_up_at)
+                return make_response(
+                    connection, request, answer.status_code, answer.headers, body, request_id
+                )
+        until = 1024 * 1024
+        while True:
+            with _unavailability(connection, request, request_id):
+                chunk = answer.raw.read1(65536, decode_content=True)
+                if time.monotonic() > give_up_at:
+                    raise TimeoutError
+            file.write(chunk)  # not within the above: a full disk is no trouble of Roe's
+            start += chunk[: 1000 - len(start)]
+            if not chunk:
+                return make_response(
+                    connection, request, answer.status_code, answer.headers, start, request_id
+                )
+            if file.tell() > until:
+                until = file.tell() + 1024 * 1024
+                give_up_at = time.monotonic() + connection.request_timeout
+
+
+def _response(
+    connection: RoeConnection, request: Request, answer: requests.Response, body: bytearray, request_id: str
+) -> Response:
+    return make_response(connection, request, answer.status_code, answer.headers, body, request_id)
+
+
+@contextmanager
+def _answer(
+    session: requests.Session, connection: RoeConnection, request: Request, request_id: str
+) -> Iterator[requests.Response]:
+    with session.request(
+        request.method,
+        url_of(connection, request),
+        json=request.json,
+        headers={"X-Request-ID": request_id},
+        timeout=connection.request_timeout,
+        allow_redirects=False,
+        stream=True,
+    ) as answer:
+        yield answer
+
+
+def _start(answer: requests.Response, request: Request, give_up_at: float) -> bytearray:
+    """Read a body to the request's bound, and a chunk more if there is more."""
+    body = bytearray()
+    # read1 returns what there is, so that a slow drip is seen to be one.
+    while len(body) <= request.max_body and (chunk := answer.raw.read1(65536, decode_content=True)):
+        body += chunk
+        if time.monotonic() > give_up_at:
+            raise TimeoutError
+    return body
+
+
+@contextmanager
+def _unavailability(connection: RoeConnection, request: Request, request_id: str) -> Iterator[None]:
+    import requests
+    import urllib3
+
+    try:
+        yield
+    except requests.exceptions.ConnectTimeout as e:
+        raise unavailable(connection, request, request_id, e, connected=False) from e
+    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as e:
+        raise unavailable(connection, request, request_id, e) from e
