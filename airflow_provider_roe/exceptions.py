@@ -12,9 +12,9 @@ class RoeError(Exception):
     """Base class of this provider's errors."""
 
     @property
-    def kind(self) -> str:
-        """What errors alike have in common, in a few words."""
-        return str(self.args[0]) if self.args else type(self).__name__
+    def cause(self) -> str:
+        """What errors that are alike have in common, in a few words."""
+        return str(self.args[0])[:200] if self.args else type(self).__name__
 
 
 class RoeInputError(RoeError, ValueError):
@@ -32,7 +32,7 @@ class RoeRequestError(RoeError):
     :param message: What happened, and what to do about it.
     :param status_code: HTTP status that Roe answered with; None if it did not answer.
     :param request_id: The request's ``X-Request-ID``, by which Roe's support finds it.
-    :param kind: What errors alike have in common, in a few words. Default: the status code.
+    :param cause: What errors that are alike have in common, in a few words. Default: the status code.
     """
 
     def __init__(
@@ -41,18 +41,27 @@ class RoeRequestError(RoeError):
         *,
         status_code: int | None = None,
         request_id: str | None = None,
-        kind: str | None = None,
+        cause: str | None = None,
     ) -> None:
         super().__init__(message)
         self.status_code = status_code
         self.request_id = request_id
-        self.conn_id: str | None = None  # set by the hook, the only one who knows it
-        self._kind = kind
+        self.conn_id: str | None = None
+        self._cause = cause
 
     @property
-    def kind(self) -> str:
-        """What errors alike have in common, in a few words."""
-        return self._kind or (f"answered with {self.status_code}" if self.status_code else super().kind)
+    def cause(self) -> str:
+        """What errors that are alike have in common, in a few words."""
+        return self._cause or (f"answered with {self.status_code}" if self.status_code else super().cause)
+
+    def name_connection(self, conn_id: str) -> None:
+        """
+        Complete the error with the id of the connection, and forget what led to it.
+
+        The HTTP libraries' own errors hold the request's headers, and what a server made of them.
+        """
+        self.conn_id = conn_id
+        self.__cause__ = self.__context__ = None
 
     def __str__(self) -> str:
         message = super().__str__()
@@ -72,7 +81,7 @@ class RoeNotFoundError(RoeRequestError):
 
 
 class RoeQueryFailedError(RoeError):
-    """A query has ended otherwise than well."""
+    """A query has failed, or was cancelled."""
 
 
 class RoeTimeoutError(RoeError):
@@ -86,7 +95,7 @@ class RoeUnavailableError(RoeRequestError):
     :param message: What happened, and what to do about it.
     :param status_code: HTTP status that Roe answered with; None if it did not answer.
     :param request_id: The request's ``X-Request-ID``.
-    :param kind: What errors alike have in common, in a few words. Default: the status code.
+    :param cause: What errors that are alike have in common, in a few words. Default: the status code.
     :param retry_after: Seconds for which the server wants to be left alone, or None.
     :param repeatable: Whether the request may be sent again. A submit may where the server certainly did not
         act on it.
@@ -98,11 +107,11 @@ class RoeUnavailableError(RoeRequestError):
         *,
         status_code: int | None = None,
         request_id: str | None = None,
-        kind: str | None = None,
+        cause: str | None = None,
         retry_after: float | None = None,
         repeatable: bool = True,
     ) -> None:
-        super().__init__(message, status_code=status_code, request_id=request_id, kind=kind)
+        super().__init__(message, status_code=status_code, request_id=request_id, cause=cause)
         self.retry_after = retry_after
         self.repeatable = repeatable
         self.attempts = 1

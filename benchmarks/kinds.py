@@ -63,6 +63,7 @@ def _roe(number: int, interval: float) -> dict[str, Any]:
         "roe_conn_id": "bench_roe",
         "organization_id": None,
         "deferred_at": an_hour_ago,
+        "retry_window": 300.0,
         "started_at": an_hour_ago,
         "timeout": DAY,
         "poke_interval": interval,
@@ -89,7 +90,7 @@ KINDS = {
         "airflow_provider_roe.triggers.roe.RoeQueryStatusTrigger",
         _roe,
         _roe_connection,
-        lambda event: event["kind"] == "success",
+        lambda event: event["outcome"] == "success",
         "airflow_provider_roe.sensors.roe",
     ),
     "floor": Kind(

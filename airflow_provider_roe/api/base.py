@@ -33,6 +33,8 @@ DEFAULT_BASE_URL = "https://api.roe-ai.com"
 #: An id that no query has: asking for it tells whether key and organization are accepted.
 NIL_UUID = str(UUID(int=0))
 
+#: Waits of a process for which what stays the same from poll to poll is kept.
+MOST_WAITS = 16_384
 #: Bytes of an answer that are read before it is given up as over-long.
 MAX_BODY = 1024 * 1024
 
@@ -72,7 +74,7 @@ class Request:
         return self.method == "GET"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Response:
     """
     An answer of Roe.
@@ -205,12 +207,12 @@ def _parse(body: bytes) -> Any:
 def refuse_shape(request: Request, response: Response, expected: str) -> NoReturn:
     """Refuse a success whose body is not what Roe documents: a proxy may have made it."""
     start = response.quote_start()
-    kind = f"answered with {response.status_code} and a body that is not {expected}"
+    cause = f"answered with {response.status_code} and a body that is not {expected}"
     raise RoeUnavailableError(
-        f"{request.method} {request.path} was {kind}; it starts with {start!r}. {_NOT_ROE}",
+        f"{request.method} {request.path} was {cause}; it starts with {start!r}. {_NOT_ROE}",
         status_code=response.status_code,
         request_id=response.request_id,
-        kind=kind,
+        cause=cause,
         repeatable=request.repeatable,
     )
 
@@ -315,7 +317,10 @@ def _ways_to_write(secret: str) -> dict[str, list[str]]:
 
 def clip(text: str, limit: int = 2000) -> str:
     """Make foreign text fit for a log: one line of printable characters, at most ``limit`` of them."""
-    text = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * limit]).split())
+    text = text[: 4 * limit]
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else " " for c in text)
+    text = " ".join(text.split())
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 

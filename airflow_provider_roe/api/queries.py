@@ -11,10 +11,12 @@ import json
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_provider_roe.api.base import (
     MAX_BODY,
+    MOST_WAITS,
     Request,
     Response,
     clip,
@@ -171,12 +173,12 @@ class QueryResult:
 
 def status_request(query_id: object, organization_id: str | None) -> Request:
     """Ask how far a query is."""
-    return _query_request("status", query_id, organization_id, MAX_BODY)
+    return _query_request("status", uuid(query_id, "query_id"), organization_id, MAX_BODY)
 
 
 def result_request(query_id: object, organization_id: str | None) -> Request:
     """Ask for a query's rows."""
-    return _query_request("result", query_id, organization_id, MAX_RESULT_BODY)
+    return _query_request("result", uuid(query_id, "query_id"), organization_id, MAX_RESULT_BODY)
 
 
 def submit_request(
@@ -203,8 +205,8 @@ def submit_request(
     )
 
 
-def _query_request(call: str, query_id: object, organization_id: str | None, max_body: int) -> Request:
-    query_id = uuid(query_id, "query_id")
+@lru_cache(maxsize=MOST_WAITS)
+def _query_request(call: str, query_id: str, organization_id: str | None, max_body: int) -> Request:
     path = f"/v1/database/query/{query_id}/{call}/"
     return Request("GET", path, organization_params(organization_id), query_id, _NOT_FOUND, max_body=max_body)
 
@@ -251,28 +253,26 @@ def read_status(
     :raises RoeUnavailableError: Roe is busy or broken, or the answer is not what Roe documents.
     """
     answer = read_json(request, response)
-    match answer:
-        case {"worksheet_query_id": str(query_id), "status": str(status)} if (
-            query_id := query_id.lower()
-        ) == request.about and status.strip():
-            finished_at = answer.get("finished_at")
-            state, known = classify(
-                status,
-                finished=bool(finished_at),
-                success_statuses=success_statuses,
-                failure_statuses=failure_statuses,
-            )
-            return QueryStatus(
-                query_id=query_id,
-                status=clip(status, 100) if known else response.quote(status, 100),
-                state=state,
-                known=known,
-                error=response.quote(read_messages(answer.get("error"))) or None,
-                created_at=read_time(answer.get("created_at")),
-                finished_at=read_time(finished_at),
-                request_id=response.request_id,
-            )
-    refuse_shape(request, response, "the status of this query")
+    status = answer.get("status") if _is_of(request, answer) else None
+    if not isinstance(status, str) or not status.strip():
+        refuse_shape(request, response, "the status of this query")
+    error, finished_at = answer.get("error"), answer.get("finished_at")
+    state, known = classify(
+        status,
+        finished=bool(finished_at),
+        success_statuses=success_statuses,
+        failure_statuses=failure_statuses,
+    )
+    return QueryStatus(
+        query_id=answer["worksheet_query_id"].lower(),
+        status=clip(status, 100) if known else response.quote(status, 100),
+        state=state,
+        known=known,
+        error=(response.quote(read_messages(error)) or None) if error else None,
+        created_at=read_time(answer.get("created_at")),
+        finished_at=read_time(finished_at) if finished_at else None,
+        request_id=response.request_id,
+    )
 
 
 def read_submitted(request: Request, response: Response) -> SubmittedQuery:
@@ -355,18 +355,16 @@ def read_parsed_result(
 
 
 def _is_of(request: Request, answer: Any) -> bool:
-    match answer:
-        case {"worksheet_query_id": str(query_id)}:
-            return query_id.lower() == request.about
-    return False
+    query_id = answer.get("worksheet_query_id") if isinstance(answer, dict) else None
+    return isinstance(query_id, str) and query_id.lower() == request.about
 
 
 def _not_ended(
     request: Request, response: Response, word: str, known: bool, error: str | None
 ) -> RoeUnavailableError:
-    kind = f"answered with a result that says that its query is still {word}"
+    cause = f"answered with a result that says that its query is still {word}"
     message = sentence(
-        f"{request.method} {request.path} was {kind}, although a result is asked for once the query has"
+        f"{request.method} {request.path} was {cause}, although a result is asked for once the query has"
         f" succeeded{f': {error}' if error else ''}"
     )
     if known:
@@ -374,7 +372,7 @@ def _not_ended(
     else:
         message += " If this status means success, name it in the connection's extra.success_statuses."
     return RoeUnavailableError(
-        message, status_code=response.status_code, request_id=response.request_id, kind=kind
+        message, status_code=response.status_code, request_id=response.request_id, cause=cause
     )
 
 

@@ -82,6 +82,11 @@ class RoeConnection:
             web_url=fields.web_url(),
         )
 
+    @property
+    def statuses(self) -> dict[str, frozenset[str]]:
+        """The status values that it names, as the readers of answers take them."""
+        return {"success_statuses": self.success_statuses, "failure_statuses": self.failure_statuses}
+
     def link(self, *, query_id: object, worksheet_id: object = None) -> str:
         """
         Return the URL at which people look at a query.

@@ -1,113 +1,61 @@
-"""One retry policy for both transports: exponential with jitter, and never sooner than ``Retry-After``."""
+"""When a call is sent again: decided here without I/O, for both ways of sending it."""
 
 from __future__ import annotations
 
+import math
 import random
 import time
-from typing import TYPE_CHECKING, Any, TypeVar
-
-from tenacity import (
-    AsyncRetrying,
-    RetryCallState,
-    Retrying,
-    retry_if_exception,
-    wait_exponential_jitter,
-)
-
-from airflow_provider_roe.exceptions import RoeUnavailableError
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from airflow_provider_roe.client.trouble import Troubles
-
-T = TypeVar("T")
-
-_backoff = wait_exponential_jitter(initial=1, max=30, jitter=1)
+    from airflow_provider_roe.exceptions import RoeUnavailableError
 
 
-def call(attempt: Callable[[], T], *, window: Callable[[], float], troubles: Troubles) -> T:
+class Retries:
     """
-    Call ``attempt`` until it succeeds, or fails for good.
+    Decides, after each failed attempt of one call, how long to pause before the next.
 
-    :param attempt: Sends one request and reads its answer.
-    :param window: Tells for how many seconds transient errors are retried. The last attempt is at their end.
+    The pauses grow exponentially, with jitter, and are never shorter than ``Retry-After``. The last attempt
+    is at the end of the connection's ``retry_window``, or at the deadline if that comes first.
+
     :param troubles: Is told of each failure that another attempt follows, and of the recovery.
-    :raises RoeUnavailableError: The last transient error; it says how often and how long it was tried.
-    """
-    began = time.monotonic()
-    try:
-        return attempt()
-    except RoeUnavailableError as e:
-        met = [e]
-
-    def again() -> T:
-        if met:
-            raise met.pop()
-        return attempt()
-
-    retrying = Retrying(**_policy(began, window, troubles))
-    answer: T = retrying(again)
-    troubles.over(retrying.statistics["attempt_number"], time.monotonic() - began)
-    return answer
-
-
-async def acall(attempt: Callable[[], Awaitable[T]], *, window: Callable[[], float], troubles: Troubles) -> T:
-    """Do as :func:`call` does, on an event loop."""
-    began = time.monotonic()
-    try:
-        return await attempt()
-    except RoeUnavailableError as e:
-        met = [e]
-
-    async def again() -> T:
-        if met:
-            raise met.pop()
-        return await attempt()
-
-    retrying = AsyncRetrying(**_policy(began, window, troubles))
-    answer: T = await retrying(again)
-    troubles.over(retrying.statistics["attempt_number"], time.monotonic() - began)
-    return answer
-
-
-def _policy(began: float, window: Callable[[], float], troubles: Troubles) -> dict[str, Any]:
-    """
-    Return tenacity's arguments.
-
-    It comes in only when a first attempt, which it is shown again, has failed: to ask it takes as long as a
-    third of a poll.
+    :param deadline: Unix time after which there is no other attempt.
     """
 
-    def elapsed(state: RetryCallState) -> float:
-        return (state.outcome_timestamp or began) - began
+    def __init__(self, troubles: Troubles, deadline: float = math.inf) -> None:
+        self.troubles = troubles
+        self._began = time.monotonic()
+        self._longest = max(deadline - time.time(), 0)
+        self._failures = 0
 
-    def is_worth_repeating(error: BaseException) -> bool:
-        return isinstance(error, RoeUnavailableError) and error.repeatable
+    def left(self, retry_window: float) -> float:
+        """Return the seconds that are left of a window, 0 or more."""
+        return max(min(retry_window, self._longest) - (time.monotonic() - self._began), 0)
 
-    def wait(state: RetryCallState) -> float:
+    def pause(self, error: RoeUnavailableError, retry_window: float) -> float:
+        """
+        Return the seconds until the next attempt.
+
+        :param error: Why the last one failed. It is raised, with how often and how long it was tried, if
+            there is to be no other.
+        :param retry_window: Seconds for which the connection lets a call be retried.
+        """
+        left = self.left(retry_window)
+        self._failures += 1
+        if not error.repeatable or left == 0:
+            error.attempts, error.elapsed = self._failures, time.monotonic() - self._began
+            raise error
+        self.troubles.met(error, f"Retrying for up to {min(retry_window, self._longest):.0f} s.")
         # The jitter keeps those apart who were all told the same time to come back.
-        seconds = max(_backoff(state), (_error(state).retry_after or 0) + random.random())  # noqa: S311
-        return min(seconds, max(window() - elapsed(state), 0))
+        wanted = (error.retry_after or 0) + random.random()  # noqa: S311
+        return min(max(_backoff(self._failures), wanted), left)
 
-    def tell(state: RetryCallState) -> None:
-        troubles.met(_error(state), f"Retrying for up to {window():.0f} s.")
-
-    def give_up(state: RetryCallState) -> None:
-        error = _error(state)
-        error.attempts, error.elapsed = state.attempt_number, elapsed(state)
-        raise error
-
-    return {
-        "retry": retry_if_exception(is_worth_repeating),
-        "wait": wait,
-        "stop": lambda state: elapsed(state) >= window(),
-        "before_sleep": tell,
-        "retry_error_callback": give_up,
-    }
+    def over(self) -> None:
+        """Tell, where attempts had failed, that Roe answers again."""
+        if self._failures:
+            self.troubles.over(self._failures + 1, time.monotonic() - self._began)
 
 
-def _error(state: RetryCallState) -> RoeUnavailableError:
-    error = state.outcome.exception() if state.outcome else None
-    assert isinstance(error, RoeUnavailableError)  # noqa: S101 - nothing else is retried
-    return error
+def _backoff(failures: int) -> float:
+    return min(2.0 ** min(failures - 1, 5) + random.random(), 30.0)  # noqa: S311

@@ -1,192 +1,223 @@
-"""HTTP for triggerers: on an event loop, with aiohttp, in a session that many waits share."""
+"""
+What the waits of an event loop that name the same Airflow connection share.
+
+A thousand waits of a triggerer look the connection up once, use one HTTP session, hold back together when the
+service says so, and send no more at once than it bears.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import random
-from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar
+import math
+from contextlib import asynccontextmanager
+from copy import copy
+from importlib import import_module
+from typing import TYPE_CHECKING, ClassVar
 from weakref import WeakKeyDictionary
 
-from airflow_provider_roe.client.transport import (
-    check_encoding,
-    headers,
-    make_response,
-    proxy_for,
-    tls_context,
-    unavailable,
-    url_of,
+from airflow_provider_roe.client.connection import RoeConnection
+from airflow_provider_roe.client.hold import Hold
+from airflow_provider_roe.client.lanes import Lanes
+from airflow_provider_roe.client.lookup import KEY_CHANGED, alook_up
+from airflow_provider_roe.exceptions import (
+    RoeAuthenticationError,
+    RoeError,
+    RoeRequestError,
+    RoeUnavailableError,
 )
 
 if TYPE_CHECKING:
-    import ssl
-    from typing import Self
+    from collections.abc import AsyncIterator
+    from types import TracebackType
 
-    import aiohttp
+    from airflow_provider_roe.client.lanes import Place
+    from airflow_provider_roe.client.retry import Retries
+    from airflow_provider_roe.client.session import Session
 
-    from airflow_provider_roe.api.base import Request, Response
-    from airflow_provider_roe.client.connection import RoeConnection
+    _ByLoop = WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, "SharedConnection"]]
 
-    _Sessions = WeakKeyDictionary[asyncio.AbstractEventLoop, dict[RoeConnection, "SharedSession"]]
+#: Seconds after which a connection is looked up again: its key may have been replaced, and still be accepted.
+RENEW_AFTER = 300.0
+#: Seconds after which it is looked up again where a refusal, or a failed look-up, makes that worth while.
+DOUBT_AFTER = 10.0
+#: Seconds between two look-ups of which the first failed: all waits ask for the second.
+LOOK_AGAIN_AFTER = 1.0
 
-#: Each takes 0.3 MB in asyncio. At a round trip of 0.1 s they carry 500 polls a second.
-MAX_CONNECTIONS = 50
-#: Seconds. aiohttp's own 15 would cost a handshake a poll at ordinary intervals.
-KEEPALIVE = 75
 
-
-class SharedSession:
+class SharedConnection:
     """
-    One aiohttp session for all waits of an event loop that use the same connection.
+    A connection of Airflow's, as shared by all who are within :meth:`of` on one event loop.
 
-    It is opened by the first that needs it and closed by the last. What one of them learns about the service,
-    all know: after a 429 all hold back.
+    :param conn_id: The connection's id in Airflow.
     """
 
-    _open: ClassVar[_Sessions] = WeakKeyDictionary()
+    _all: ClassVar[_ByLoop] = WeakKeyDictionary()
 
-    def __init__(self, connection: RoeConnection) -> None:
-        self.connection = connection
-        self._users = 0
-        self._opening = asyncio.ensure_future(self._open_session())
-        # Counted here and not by aiohttp, whose time-out includes the wait for a free connection.
-        self._slots = asyncio.Semaphore(MAX_CONNECTIONS)
-        self._resume_at = 0.0
-        self._strikes = 0
+    def __init__(self, conn_id: str) -> None:
+        self.conn_id = conn_id
+        self._holders = 0
+        self._session: Session | None = None
+        self.hold = Hold()
+        self._lanes = Lanes()
+        self._was_there = False
+        self._retry_window = RoeConnection.retry_window
+        self._looking_up = asyncio.Lock()
+        self._looked_up_at = self._renew_at = self._look_again_at = -math.inf
+        self._failure: RoeError | None = None
 
     @classmethod
-    async def open(cls, connection: RoeConnection) -> SharedSession:
-        """Share the session of this connection and event loop until :meth:`release`."""
-        sessions = cls._open.setdefault(asyncio.get_running_loop(), {})
-        if (shared := sessions.get(connection)) is None:
-            shared = sessions[connection] = cls(connection)
-        shared._users += 1
-        try:
-            await asyncio.shield(shared._opening)  # others wait for it, too
-        except BaseException:
-            await shared.release()
-            raise
-        return shared
+    @asynccontextmanager
+    async def of(cls, conn_id: str, retry_window: float | None = None) -> AsyncIterator[SharedConnection]:
+        """
+        Share a connection; the last who leaves closes its session.
 
-    async def __aenter__(self) -> Self:
+        :param conn_id: The connection's id in Airflow.
+        :param retry_window: The connection's, where somebody has read it before: its look-up is then retried
+            whatever Airflow says.
+        """
+        connections = cls._all.setdefault(asyncio.get_running_loop(), {})
+        shared = connections.get(conn_id)
+        if shared is None:
+            shared = connections[conn_id] = cls(conn_id)
+        if retry_window is not None:
+            shared._was_there, shared._retry_window = True, retry_window
+        shared._holders += 1
+        try:
+            yield shared
+        finally:
+            shared._holders -= 1
+            if not shared._holders:
+                del connections[conn_id]
+                if shared._session:
+                    await shared._session.retire()
+
+    @property
+    def retry_window(self) -> float:
+        """Seconds for which the connection lets a call be retried."""
+        return self._session.connection.retry_window if self._session else self._retry_window
+
+    def doubt(self) -> None:
+        """Have the connection looked up again soon: somebody may have mended it."""
+        self._renew_at = min(self._renew_at, self._looked_up_at + DOUBT_AFTER)
+
+    async def turn(self, retries: Retries, refused: Turn | None = None) -> Turn:
+        """
+        Return a turn to send one request, once the service wants to be asked and there is room for it.
+
+        :param retries: Those of the call: their time bounds how long it is held back.
+        :param refused: The turn whose key was refused, after which the connection must have changed.
+        :raises RoeInputError: The connection cannot be used.
+        :raises RoeUnavailableError: It could not be looked up, or no room came free in time.
+        :raises RoeAuthenticationError: It has not changed.
+        """
+        clock = asyncio.get_running_loop().time
+        ready_by = clock() + retries.left(self.retry_window)
+        while True:
+            if self.hold.is_on:
+                await self.hold.wait(ready_by - clock())
+            session = await self._current_session(retries, refused)
+            give_up_at = clock() + session.connection.request_timeout
+            place = await self._place(session.connection, give_up_at)
+            # Meanwhile others may have been told to hold back, or have renewed the session.
+            if session is self._session and (not self.hold.is_on or clock() >= ready_by):
+                return Turn(self, session, place, give_up_at)
+            place.leave()
+
+    async def _place(self, connection: RoeConnection, give_up_at: float) -> Place:
+        if not self._lanes.quick.locked():
+            return await self._lanes.enter()
+        try:
+            async with asyncio.timeout_at(give_up_at):
+                return await self._lanes.enter()
+        except TimeoutError:
+            raise RoeUnavailableError(
+                f"A request had to wait for {connection.request_timeout:g} s for others, to which"
+                f" {connection.base_url} gives no answer, and was not sent.",
+                cause="no room beside unanswered requests",
+            ) from None
+
+    async def _current_session(self, retries: Retries, refused: Turn | None) -> Session:
+        now = asyncio.get_running_loop().time()
+        if self._session is None:
+            async with self._looking_up:
+                if self._session is None:
+                    await self._renew()
+        elif refused and refused.session is self._session:
+            async with self._looking_up:
+                if self._looked_up_at < refused.asked_at:
+                    await self._renew()
+                if refused.session is self._session and refused.refusal:
+                    raise refused.refusal
+            retries.troubles.note(KEY_CHANGED)
+        elif now >= self._renew_at:
+            self._renew_at = now + DOUBT_AFTER  # meanwhile others go on with what is known
+            try:
+                async with self._looking_up:
+                    await self._renew()
+            except RoeError as e:
+                retries.troubles.met(e, "Going on with what the connection said before.")
+        assert self._session is not None  # noqa: S101 - what raised did not come here
+        return self._session
+
+    async def _renew(self) -> None:
+        """Look the connection up, and open a session for it if it is not what it was."""
+        now = asyncio.get_running_loop().time()
+        if self._failure and now < self._look_again_at:
+            raise copy(self._failure)
+        try:
+            connection = await alook_up(self.conn_id, was_there=self._was_there)
+            former = self._session
+            if former is None or former.connection != connection:
+                self._session = await _open_session(connection)
+                if former:
+                    await former.retire()
+        except RoeError as e:
+            self._failure = e
+            self._look_again_at = asyncio.get_running_loop().time() + LOOK_AGAIN_AFTER
+            raise
+        self._was_there = True
+        self._looked_up_at, self._renew_at = now, now + RENEW_AFTER
+
+
+async def _open_session(connection: RoeConnection) -> Session:
+    # To import aiohttp takes long enough to be felt by everybody's triggers.
+    module = await asyncio.to_thread(import_module, "airflow_provider_roe.client.session")
+    session: Session = await module.Session.open(connection)
+    return session
+
+
+class Turn:
+    """
+    The right to send one request, from when it may be sent until it has its answer.
+
+    :param shared: The connection, which is told what the answer means for others.
+    :param session: What to send it with.
+    :param place: Is left at the end.
+    :param give_up_at: Time of the event loop's clock at which there has to be an answer.
+    """
+
+    def __init__(self, shared: SharedConnection, session: Session, place: Place, give_up_at: float) -> None:
+        self._shared = shared
+        self.session = session
+        self._place = place
+        self.give_up_at = give_up_at
+        self.asked_at = asyncio.get_running_loop().time()
+        self.refusal: RoeAuthenticationError | None = None
+
+    def __enter__(self) -> Turn:
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        await self.release()
-
-    async def release(self) -> None:
-        """Give up the session; the last one closes it."""
-        self._users -= 1
-        if self._users == 0:
-            del self._open[asyncio.get_running_loop()][self.connection]
-            if self._opening.done() and not self._opening.exception():
-                await self._opening.result().close()
-            else:
-                self._opening.cancel()
-
-    async def _open_session(self) -> aiohttp.ClientSession:
-        # Importing aiohttp and reading the certificates take long enough to be felt by everybody's triggers.
-        verify, proxy = await asyncio.to_thread(_prepare, self.connection)
-        import aiohttp
-
-        return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, keepalive_timeout=KEEPALIVE, ssl=verify),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers=headers(self.connection),
-            proxy=proxy,
-            response_class=_final_answer(),
-            timeout=aiohttp.ClientTimeout(total=self.connection.request_timeout),
-        )
-
-    async def send(self, request: Request, until: float = 0.0) -> Response:
-        """
-        Do as the blocking :func:`send` does, once the service wants to be asked again.
-
-        :param until: Time of the event loop's clock at which to ask in any case.
-        """
-        import aiohttp
-        from yarl import URL
-
-        request_id = os.urandom(16).hex()
-        self._users += 1  # whoever lets go of the session meanwhile does not close it
-        try:
-            while True:
-                if self._must_hold(until):
-                    await self.wait_turn(until)
-                async with self._slots:
-                    if self._must_hold(until):  # others were told so while this waited for its slot
-                        continue
-                    async with self._opening.result().request(
-                        request.method,
-                        URL(url_of(self.connection, request), encoded=True),
-                        json=request.json,
-                        headers={"X-Request-ID": request_id},
-                        allow_redirects=False,
-                    ) as answer:
-                        check_encoding(", ".join(answer.headers.getall("Content-Encoding", ())))
-                        body = bytearray()
-                        while len(body) <= request.max_body and (chunk := await answer.content.readany()):
-                            body += chunk
-                        return make_response(
-                            self.connection, request, answer.status, answer.headers, body, request_id
-                        )
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as e:
-            raise unavailable(self.connection, request, request_id, e, connected=False) from e
-        except (aiohttp.ClientError, OSError) as e:
-            raise unavailable(self.connection, request, request_id, e) from e
-        finally:
-            await self.release()
-
-    def _must_hold(self, until: float) -> bool:
-        return asyncio.get_running_loop().time() < min(self._resume_at, until)
-
-    async def wait_turn(self, until: float) -> None:
-        """Return when the service wants to be asked again, which is at once unless it said otherwise."""
-        clock = asyncio.get_running_loop().time
-        while self._must_hold(until):
-            await asyncio.sleep(min(self._resume_at, until) - clock())
-            # Back fifty a second, and not all at once.
-            spread = random.uniform(0, max(1.0, self._users / 50))  # noqa: S311
-            await asyncio.sleep(max(min(spread, until - clock()), 0))
-
-    def hold_back(self, retry_after: float | None) -> None:
-        """
-        Let all who share the session wait: the service answered 429.
-
-        :param retry_after: Seconds that it asked for; None takes 1 s, doubled each time up to 30 s.
-        """
-        now = asyncio.get_running_loop().time()
-        if retry_after is None:
-            if now < self._resume_at:  # sent before the first was answered: the same strike
-                return
-            retry_after = min(2.0**self._strikes, 30.0)
-            self._strikes += 1
-        self._resume_at = max(self._resume_at, now + retry_after)
-
-    def carry_on(self) -> None:
-        """Note that the service answered."""
-        self._strikes = 0
-
-
-def _prepare(connection: RoeConnection) -> tuple[ssl.SSLContext | bool, str | None]:
-    import aiohttp  # noqa: F401 - imported here, off the event loop
-
-    return tls_context(connection), proxy_for(connection)
-
-
-@cache
-def _final_answer() -> type[aiohttp.ClientResponse]:
-    """Return a class of answers of which 101, the one interim answer that aiohttp does not skip, is none."""
-    import aiohttp
-
-    class FinalAnswer(aiohttp.ClientResponse):
-        async def start(self, connection: Any) -> aiohttp.ClientResponse:
-            protocol = connection.protocol  # which it may give back for other requests
-            await super().start(connection)
-            if self.status == 101:
-                protocol.close()
-                raise aiohttp.ClientConnectionError("101 Switching Protocols")
-            return self
-
-    return FinalAnswer
+    def __exit__(
+        self, _: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._place.leave()
+        if error is None:
+            self._shared.hold.answered(self.asked_at)
+        elif isinstance(error, RoeRequestError):
+            error.name_connection(self._shared.conn_id)
+        if isinstance(error, RoeUnavailableError):
+            if error.status_code == 429:
+                self._shared.hold.begin(error.retry_after, self.asked_at)
+                error.retry_after = None  # which the hold heeds for all
+        elif isinstance(error, RoeError) and not isinstance(error, RoeAuthenticationError):
+            self._shared.doubt()

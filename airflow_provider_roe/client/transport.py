@@ -149,7 +149,7 @@ def unavailable(
     return RoeUnavailableError(
         f"{request.method} {request.path} got no answer: {trouble}.",
         request_id=request_id,
-        kind=trouble,
+        cause=trouble,
         repeatable=request.repeatable or not connected or isinstance(cause, known[:3]),
     )
 

@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from airflow_provider_roe.exceptions import RoeError
 
-#: Seconds after which trouble of the same kind is told again: a log has to show why a wait lasts.
+#: Seconds after which trouble of the same cause is told again: a log has to show why a wait lasts.
 TELL_AGAIN = 3600.0
+#: Causes that are told apart. A wait may last a week, and each poll may find words of its own.
+MOST_CAUSES = 20
+OTHER_CAUSES = "other causes"
 
 
 class Troubles:
     """
-    Tells a log of each kind of trouble when it comes, and after that only how often it came.
+    Tells a log of each cause of trouble when it comes, and after that only how often it came.
 
     So a service that fails every third poll does not fill the log of a week's wait.
 
@@ -36,12 +39,29 @@ class Troubles:
         :param error: What went wrong.
         :param then: A sentence that says what is done about it.
         """
-        self._counts[error.kind] += 1
-        now = time.monotonic()
-        if now - self._told_at.get(error.kind, -math.inf) >= TELL_AGAIN:
-            self._told_at[error.kind] = now
+        if self.tell(error.cause, f"{error} {then}"):
             self._answer_is_news = True
-            self._log.warning("%s %s", error, then)
+
+    def tell(self, cause: str, text: str) -> bool:
+        """
+        Take note of something that may come at every poll; return whether the log was told of it.
+
+        :param cause: What those that are alike have in common.
+        :param text: What the log is told.
+        """
+        if cause not in self._counts and len(self._counts) >= MOST_CAUSES:
+            cause = OTHER_CAUSES
+        self._counts[cause] += 1
+        now = time.monotonic()
+        if now - self._told_at.get(cause, -math.inf) < TELL_AGAIN:
+            return False
+        self._told_at[cause] = now
+        self._log.warning("%s", text)
+        return True
+
+    def note(self, text: str) -> None:
+        """Tell the log how trouble goes on."""
+        self._log.info("%s", text)
 
     def over(self, attempts: int, seconds: float) -> None:
         """Take note that Roe answers again."""
@@ -50,7 +70,7 @@ class Troubles:
             self._log.info("Roe answers again, after %d attempts in %.0f s.", attempts, seconds)
 
     def sum_up(self) -> None:
-        """Tell how often each kind of trouble came, if there was more than has been told."""
+        """Tell how often trouble of each cause came, if there was more than has been told."""
         if any(count > 1 for count in self._counts.values()):
-            kinds = (f"{kind} ({count} x)" for kind, count in self._counts.most_common())
-            self._log.info("Trouble on the way: %s.", "; ".join(kinds))
+            causes = (f"{cause} ({count} x)" for cause, count in self._counts.most_common())
+            self._log.info("Trouble on the way: %s.", "; ".join(causes))

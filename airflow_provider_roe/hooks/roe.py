@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-import asyncio
-import math
 import time
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, contextmanager
 from tempfile import TemporaryFile
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
-from airflow.providers.common.compat.connection import get_async_connection
-from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException, BaseHook
+from airflow.providers.common.compat.sdk import BaseHook
 
-from airflow_provider_roe.api import base, queries
-from airflow_provider_roe.client import blocking, shared
-from airflow_provider_roe.client.connection import WEEK, RoeConnection
+from airflow_provider_roe.api.base import NIL_UUID, clip
+from airflow_provider_roe.client.calls import AsyncCalls, Calls
+from airflow_provider_roe.client.client import AsyncClient, Client
+from airflow_provider_roe.client.connection import WEEK
+from airflow_provider_roe.client.retry import Retries
+from airflow_provider_roe.client.shared import SharedConnection
 from airflow_provider_roe.client.trouble import Troubles
 from airflow_provider_roe.exceptions import (
-    RoeAuthenticationError,
     RoeError,
     RoeInputError,
     RoeNotFoundError,
     RoeQueryFailedError,
     RoeRequestError,
     RoeTimeoutError,
-    RoeUnavailableError,
 )
 from airflow_provider_roe.waiting.wait import Wait, seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Iterator
     from datetime import timedelta
     from typing import Self
 
@@ -38,11 +35,9 @@ if TYPE_CHECKING:
     import polars
     import requests
 
-    from airflow_provider_roe.api.base import Request, Response
     from airflow_provider_roe.api.queries import QueryResult, QueryStatus, SubmittedQuery
+    from airflow_provider_roe.client.connection import RoeConnection
     from airflow_provider_roe.results.spool import SpooledResult
-
-T = TypeVar("T")
 
 
 class RoeHook(BaseHook):
@@ -68,10 +63,8 @@ class RoeHook(BaseHook):
         super().__init__()
         self.roe_conn_id = roe_conn_id
         self.organization_id = organization_id
-        self._connection: RoeConnection | None = None
-        self._session: requests.Session | None = None
-        self._entries = 0
-        self._shared: shared.SharedSession | None = None
+        self.client = Client(roe_conn_id, organization_id)
+        self._kept_open = AsyncExitStack()
 
     # What Airflow before 3.2 asks for the connection's form; later versions read the provider info.
 
@@ -93,9 +86,7 @@ class RoeHook(BaseHook):
 
     def get_conn(self) -> requests.Session:
         """Return the HTTP session that the blocking calls use, with the connection's key in its headers."""
-        if self._session is None:
-            self._session = blocking.open_session(self.connection)
-        return self._session
+        return self.client.calls.session
 
     def submit_query(
         self, sql: str, *, worksheet_id: str | None = None, use_admin: bool = False
@@ -112,32 +103,19 @@ class RoeHook(BaseHook):
         :raises RoeInputError: An argument or a field of the connection cannot be used.
         :raises RoeRequestError: Roe refused the query, or could not be asked.
         """
-        return self._call(
-            _Call(
-                lambda organization_id: queries.submit_request(
-                    sql, organization_id, worksheet_id=worksheet_id, use_admin=use_admin
-                ),
-                lambda _, request, response: queries.read_submitted(request, response),
-            )
-        )
+        return self.client.call(self._retries(), Calls.submit, sql, worksheet_id, use_admin)
 
-    def get_query_status(
-        self, query_id: str, *, deadline: float | None = None, troubles: Troubles | None = None
-    ) -> QueryStatus:
+    def get_query_status(self, query_id: str) -> QueryStatus:
         """
         Ask how far a query is.
 
         An end with a status that is unknown is believed only when it is read twice.
 
         :param query_id: The UUID that :meth:`submit_query` returned.
-        :param deadline: Unix time after which transient errors are not retried.
-        :param troubles: Counts transient errors over many calls; by default each call tells of its own.
         :raises RoeInputError: An argument or a field of the connection cannot be used.
         :raises RoeRequestError: Roe refused the request, or could not be asked.
         """
-        call = _status(query_id)
-        status = self._call(call, deadline, troubles)
-        return self._call(call, deadline, troubles) if status.ended_unknown else status
+        return self.client.call(self._retries(), Calls.status, query_id)
 
     def get_query_result(self, query_id: str) -> QueryResult:
         """
@@ -151,14 +129,7 @@ class RoeHook(BaseHook):
         :raises RoeQueryFailedError: The result says that the query has failed.
         :raises RoeError: The result is not as Roe documents it, or holds fewer rows than it says.
         """
-        result = self._call(
-            _Call(
-                lambda organization_id: queries.result_request(query_id, organization_id),
-                lambda connection, request, response: queries.read_result(
-                    request, response, **_statuses(connection)
-                ),
-            )
-        )
+        result = self.client.call(self._retries(), Calls.result, query_id)
         self._tell(result)
         return result
 
@@ -174,17 +145,7 @@ class RoeHook(BaseHook):
         from airflow_provider_roe.results import spool
 
         with TemporaryFile(prefix="roe-") as body, TemporaryFile(prefix="roe-") as rows:
-            spooled = self._call(
-                _Call(
-                    lambda organization_id: queries.result_request(query_id, organization_id),
-                    lambda connection, request, response: spool.read(
-                        request, response, body, rows, **_statuses(connection)
-                    ),
-                    lambda session, connection, request: blocking.download(
-                        session, connection, request, body
-                    ),
-                )
-            )
+            spooled = self.client.call(self._retries(), spool.fetch, query_id, body, rows)
             self._tell(spooled.result)
             yield spooled
 
@@ -219,23 +180,20 @@ class RoeHook(BaseHook):
         :raises RoeRequestError: Roe refused the request, or could not be asked.
         """
         wait = Wait(
-            query_id=query_id,
+            subject=f"query {clip(str(query_id), 100)}",
+            log=self.log,
             started_at=time.time(),
             timeout=seconds(timeout, "timeout"),
             poke_interval=seconds(poll_interval, "poll_interval"),
-            exponential_backoff=False,
-            max_wait=None,
-            silent_fail=False,
-            log=self.log,
         )
         while True:
-            status = self.get_query_status(query_id, deadline=wait.deadline, troubles=wait.troubles)
+            status = self.client.call(Retries(wait.troubles, wait.deadline), Calls.status, query_id)
             match wait.saw(status):
-                case {"kind": "success"}:
+                case {"outcome": "success"}:
                     return status
-                case {"kind": "query_failed", "message": message}:
+                case {"outcome": "failed", "message": message}:
                     raise RoeQueryFailedError(message)
-                case {"kind": "timeout", "message": message}:
+                case {"outcome": "timeout", "message": message}:
                     raise RoeTimeoutError(message)
             time.sleep(wait.next_interval())
 
@@ -307,13 +265,11 @@ class RoeHook(BaseHook):
         with self.open_query_result(query_id) as result:
             yield result
 
-    async def aget_query_status(
-        self, query_id: str, *, deadline: float | None = None, troubles: Troubles | None = None
-    ) -> QueryStatus:
+    async def aget_query_status(self, query_id: str) -> QueryStatus:
         """Do as :meth:`get_query_status` does, without blocking the event loop."""
-        call = _status(query_id)
-        status = await self._acall(call, deadline, troubles)
-        return await self._acall(call, deadline, troubles) if status.ended_unknown else status
+        async with SharedConnection.of(self.roe_conn_id) as shared:
+            client = AsyncClient(shared, self.organization_id)
+            return await client.call(self._retries(), AsyncCalls.status, query_id)
 
     def test_connection(self) -> tuple[bool, str]:
         """
@@ -323,7 +279,7 @@ class RoeHook(BaseHook):
         key and organization.
         """
         try:
-            self._attempt(_status(base.NIL_UUID))
+            self.client.attempt(Calls.status, NIL_UUID)
         except RoeNotFoundError:
             pass
         except RoeError as e:
@@ -331,13 +287,11 @@ class RoeHook(BaseHook):
             if isinstance(e, RoeRequestError):
                 e.conn_id = None
             return False, str(e).replace(f"Connection {self.roe_conn_id!r}", "The connection")
-        where = self._organization_id(self.connection)
+        where = self.client.calls.organization_id
         return True, (
             f"{self.connection.base_url} accepts the API key"
             + (f" for organization {where}." if where else "; no organization is set.")
         )
-
-    # How calls are made
 
     @property
     def connection(self) -> RoeConnection:
@@ -346,168 +300,14 @@ class RoeHook(BaseHook):
 
         :raises RoeInputError: Airflow does not have the connection, or one of its fields cannot be used.
         """
-        if self._connection is None:
-            try:
-                self._connection = RoeConnection.read(self.get_connection(self.roe_conn_id))
-            except Exception as e:
-                raise self._explain(e) from None
-        return self._connection
+        return self.client.connection
 
-    async def _aconnection(self) -> RoeConnection:
-        if self._connection is None:
-            try:
-                self._connection = RoeConnection.read(await get_async_connection(self.roe_conn_id, self))
-            except Exception as e:
-                raise self._explain(e) from None
-        return self._connection
-
-    def _explain(self, error: Exception) -> RoeError:
-        """Say why the connection cannot be read. Airflow's own words may hold the key, and are left out."""
-        match error:
-            case RoeError():
-                return error
-            case AirflowNotFoundException():
-                return RoeInputError(
-                    f"roe_conn_id: Airflow has no connection {self.roe_conn_id!r}, or none that it can read;"
-                    " add one of type Roe AI."
-                )
-            case ValueError() | AirflowException():
-                return RoeInputError(
-                    f"Airflow cannot read connection {self.roe_conn_id!r} ({type(error).__name__}): in a URI,"
-                    " login, password and host must be percent-encoded, and port must be a number."
-                )
-        return RoeUnavailableError(
-            f"Airflow could not look up connection {self.roe_conn_id!r} ({type(error).__name__})."
-        )
-
-    def _organization_id(self, connection: RoeConnection) -> str | None:
-        if self.organization_id is None:
-            return connection.organization_id
-        return base.uuid(self.organization_id, "organization_id")
-
-    def _window(self, deadline: float | None) -> Callable[[], float]:
-        """Return what tells for how many seconds from now a call may retry, once the connection is read."""
-        left = math.inf if deadline is None else max(deadline - time.time(), 0)
-        return lambda: min((self._connection or RoeConnection).retry_window, left)
-
-    def _call(self, call: _Call[T], deadline: float | None = None, troubles: Troubles | None = None) -> T:
-        from airflow_provider_roe.client import retry
-
-        def attempts() -> T:
-            return retry.call(
-                lambda: self._attempt(call),
-                window=self._window(deadline),
-                troubles=troubles or Troubles(self.log),
-            )
-
-        try:
-            return attempts()
-        except RoeAuthenticationError as e:
-            refusal, refused, self._connection = e, self._connection, None
-        if self.connection == refused:
-            raise refusal
-        self._log_change()
-        if self._session:
-            self._session.close()
-            self._session = None
-        return attempts()
-
-    def _attempt(self, call: _Call[T]) -> T:
-        connection = self.connection
-        request = call.build(self._organization_id(connection))
-        try:
-            return call.read(connection, request, call.send(self.get_conn(), connection, request))
-        except RoeRequestError as e:
-            self._complete(e)
-            raise
-
-    async def _acall(
-        self, call: _Call[T], deadline: float | None = None, troubles: Troubles | None = None
-    ) -> T:
-        from airflow_provider_roe.client import retry
-
-        def attempts() -> Awaitable[T]:
-            window, now = self._window(deadline), asyncio.get_running_loop().time()
-            return retry.acall(
-                lambda: self._aattempt(call, until=lambda: now + window()),
-                window=window,
-                troubles=troubles or Troubles(self.log),
-            )
-
-        async with self:
-            try:
-                return await attempts()
-            except RoeAuthenticationError as e:
-                refusal, refused, self._connection = e, self._connection, None
-            if await self._aconnection() == refused:
-                raise refusal
-            self._log_change()
-            await self._keep(None)
-            return await attempts()
-
-    async def _aattempt(self, call: _Call[T], until: Callable[[], float]) -> T:
-        session = self._shared or await self._open_shared()
-        request = call.build(self._organization_id(session.connection))
-        try:
-            answer = call.read(session.connection, request, await session.send(request, until()))
-        except RoeRequestError as e:
-            self._complete(e)
-            if e.status_code == 429 and isinstance(e, RoeUnavailableError):
-                session.hold_back(e.retry_after)
-            raise
-        session.carry_on()
-        return answer
-
-    def _complete(self, error: RoeRequestError) -> None:
-        error.conn_id = self.roe_conn_id
-        # The libraries' own errors hold the request's headers, and what a server made of them.
-        error.__cause__ = error.__context__ = None
-
-    def _log_change(self) -> None:
-        self.log.info(
-            "The key was refused, but the connection has changed: trying again with what it says now."
-        )
-
-    async def _open_shared(self) -> shared.SharedSession:
-        """Return the shared session of the connection, which is kept until this hook is left."""
-        session = await shared.SharedSession.open(await self._aconnection())
-        await self._keep(session)
-        return session
-
-    async def _keep(self, session: shared.SharedSession | None) -> None:
-        former, self._shared = self._shared, session
-        if former:
-            await former.release()
+    def _retries(self) -> Retries:
+        return Retries(Troubles(self.log))
 
     async def __aenter__(self) -> Self:
-        self._entries += 1
+        await self._kept_open.enter_async_context(SharedConnection.of(self.roe_conn_id))
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._entries -= 1
-        if not self._entries:
-            await self._keep(None)
-
-
-@dataclass(frozen=True, slots=True)
-class _Call(Generic[T]):
-    """A call to Roe: what is asked, for an organization or None, how the answer is read, how it is sent."""
-
-    build: Callable[[str | None], Request]
-    read: Callable[[RoeConnection, Request, Response], T]
-    send: Callable[[requests.Session, RoeConnection, Request], Response] = blocking.send
-
-
-def _status(query_id: object) -> _Call[QueryStatus]:
-    def read(connection: RoeConnection, request: Request, response: Response) -> QueryStatus:
-        return queries.read_status(request, response, **_statuses(connection))
-
-    return _Call(lambda organization_id: queries.status_request(query_id, organization_id), read)
-
-
-def _statuses(connection: RoeConnection) -> dict[str, frozenset[str]]:
-    """Return the status values that a connection names, as the readers of answers take them."""
-    return {
-        "success_statuses": connection.success_statuses,
-        "failure_statuses": connection.failure_statuses,
-    }
+        await self._kept_open.aclose()

@@ -20,8 +20,8 @@ from airflow_provider_roe.exceptions import (
     RoeTimeoutError,
 )
 from airflow_provider_roe.hooks.roe import RoeHook
-from airflow_provider_roe.waiting.task import WaitingTask
-from airflow_provider_roe.waiting.wait import Wait, seconds
+from airflow_provider_roe.operators._query_task import QueryTask
+from airflow_provider_roe.waiting.wait import seconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,8 +30,10 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
     from airflow.providers.openlineage.extractors import OperatorLineage
 
+    from airflow_provider_roe.waiting.wait import Wait
 
-class RoeQueryOperator(ResumableJobMixin, WaitingTask):
+
+class RoeQueryOperator(ResumableJobMixin, QueryTask):
     """
     Runs SQL on Roe, waits until it has ended, and returns what it came to.
 
@@ -81,7 +83,7 @@ class RoeQueryOperator(ResumableJobMixin, WaitingTask):
     ui_color = "#d7e8f7"
     external_id_key = "query_id"
 
-    query_failed = RoeQueryFailedError
+    has_failed = RoeQueryFailedError
     timed_out = RoeTimeoutError
 
     def __init__(
@@ -214,15 +216,9 @@ class RoeQueryOperator(ResumableJobMixin, WaitingTask):
             self._forget_after_success(context)
             self._value: Any = self.query_id
             return self._value
-        wait = self._new_wait(context, time.time())
+        wait = self._new_wait(time.time())
         wait.tell_start(self.roe_conn_id)
-        defer_at = time.time() + self._seconds_on_worker(context)
-        while not (event := self._poll(wait, defer_at)):
-            left_on_worker = defer_at - time.time()
-            if left_on_worker <= 0:
-                self._defer(wait)
-            time.sleep(min(wait.next_interval(), left_on_worker))
-        outcome = self._outcome(event)
+        outcome = self._wait_for(wait, context)
         if isinstance(outcome, BaseException):
             raise outcome
         self._value = self._finish(outcome, context)
@@ -232,7 +228,7 @@ class RoeQueryOperator(ResumableJobMixin, WaitingTask):
         """Return what the task returns; of a query that had succeeded before this try, by looking at it."""
         return self._value if self.query_id else self.poll_until_complete(external_id, context)
 
-    # What WaitingTask asks for
+    # What QueryTask asks for
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Go on after a deferral, in a process that does not know the query yet."""
@@ -240,22 +236,15 @@ class RoeQueryOperator(ResumableJobMixin, WaitingTask):
         self.query_id = ti.xcom_pull(task_ids=self.task_id, key="query_id", map_indexes=ti.map_index)
         return super().resume_execution(next_method, next_kwargs, context)
 
-    def _new_wait(self, context: Context, started_at: float) -> Wait:
-        return Wait(
-            query_id=self.query_id,
-            started_at=started_at,
-            timeout=self.timeout,
-            poke_interval=self.poll_interval,
-            exponential_backoff=False,
-            max_wait=None,
-            silent_fail=False,
-            log=self.log,
+    def _new_wait(self, started_at: float) -> Wait:
+        return self._wait_for_query(
+            started_at=started_at, timeout=self.timeout, poke_interval=self.poll_interval
         )
 
-    def _finish(self, query: dict[str, Any], context: Context) -> Any:
+    def _finish(self, ended: dict[str, Any], context: Context) -> Any:
         self._check_rendered()
         try:
-            value = self._value_of(query)
+            value = self._value_of(ended)
         except (RoeQueryFailedError, RoeResultError, RoeNotFoundError):
             # A try that attached to it would end the same way, for ever.
             self._forget(context)

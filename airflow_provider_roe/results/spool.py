@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_roe.api.base import Request, Response
     from airflow_provider_roe.api.queries import QueryResult
+    from airflow_provider_roe.client.calls import Calls
 
     #: For each column the cells of some rows
     Batch = list[tuple[Any, ...]]
@@ -113,6 +114,19 @@ class SpooledResult:
 
 
 # Reading
+
+
+def fetch(calls: Calls, query_id: str, body: BinaryIO, rows: BinaryIO) -> SpooledResult:
+    """
+    Download a query's result and read it; raises as :func:`read` does.
+
+    :param calls: How to ask for it.
+    :param query_id: The query.
+    :param body: A file for the answer.
+    :param rows: A file for the rows.
+    """
+    request, response = calls.download(query_id, body)
+    return read(request, response, body, rows, **calls.connection.statuses)
 
 
 def read(

@@ -16,8 +16,8 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_roe.hooks.roe import RoeHook
-from airflow_provider_roe.waiting.task import WaitingTask
-from airflow_provider_roe.waiting.wait import HAND_OVER, Wait
+from airflow_provider_roe.operators._query_task import QueryTask
+from airflow_provider_roe.waiting.wait import HAND_OVER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context, XComArg
 
+    from airflow_provider_roe.waiting.wait import Wait
 
-class RoeQueryStatusSensor(WaitingTask, BaseSensorOperator):
+
+class RoeQueryStatusSensor(QueryTask, BaseSensorOperator):
     """
     Waits until a query on Roe ends, and ends as it did.
 
@@ -57,7 +59,7 @@ class RoeQueryStatusSensor(WaitingTask, BaseSensorOperator):
     template_fields: Sequence[str] = ("query_id", "roe_conn_id", "organization_id")
     ui_color = "#d7e8f7"
 
-    query_failed = AirflowFailException
+    has_failed = AirflowFailException
     timed_out = AirflowSensorTimeout
 
     def __init__(
@@ -80,34 +82,38 @@ class RoeQueryStatusSensor(WaitingTask, BaseSensorOperator):
             self.mode = "poke"
         self._wait: Wait | None = None
 
+    def execute(self, context: Context) -> Any:
+        """Wait until the query ends."""
+        if self.reschedule:
+            return super().execute(context)
+        outcome = self._wait_for(self._begin(context), context)
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
     def poke(self, context: Context) -> bool | PokeReturnValue:
         """Ask once how far the query is."""
-        if self._wait is None:
-            self._wait = self._new_wait(context, self._first_start(context))
-            self._wait.tell_start(self.roe_conn_id)
-            self._push_link(context, self.query_id)
-            self._defer_at = time.time() + self._seconds_on_worker(context)
-        if not (event := self._poll(self._wait, self._defer_at)):
+        wait = self._wait = self._wait or self._begin(context)
+        event = self._poll(wait)
+        if event is None:
+            wait.troubles.sum_up()
             return False
         outcome = self._outcome(event)
         if isinstance(outcome, BaseException):
             raise outcome
         return PokeReturnValue(True, outcome)
 
+    def _begin(self, context: Context) -> Wait:
+        wait = self._new_wait(self._first_start(context))
+        wait.tell_start(self.roe_conn_id)
+        self._push_link(context, self.query_id)
+        return wait
+
     def _get_next_poke_interval(
         self, started_at: datetime | float, run_duration: Callable[[], float], poke_count: int
     ) -> float:
-        # Airflow asks this when a poll has not ended the wait and it is about to sleep or to reschedule.
-        wait = self._wait
-        assert wait is not None  # noqa: S101 - there was a poll
-        if self.reschedule:
-            wait.troubles.sum_up()
-            interval = super()._get_next_poke_interval(started_at, run_duration, poke_count)
-            return max(min(interval, wait.deadline - time.time()), HAND_OVER)
-        left_on_worker = self._defer_at - time.time()
-        if left_on_worker <= 0:
-            self._defer(wait)
-        return min(wait.next_interval(), left_on_worker)
+        interval = super()._get_next_poke_interval(started_at, run_duration, poke_count)
+        return max(min(interval, self.timeout - run_duration()), HAND_OVER)
 
     def _failure(self, error: BaseException) -> BaseException:
         """Return what a task raises that is to fail, or to be skipped for this."""
@@ -116,16 +122,14 @@ class RoeQueryStatusSensor(WaitingTask, BaseSensorOperator):
             return AirflowSkipException(str(error))
         return error
 
-    def _new_wait(self, context: Context, started_at: float) -> Wait:
-        return Wait(
-            query_id=self.query_id,
+    def _new_wait(self, started_at: float) -> Wait:
+        return self._wait_for_query(
             started_at=started_at,
             timeout=self.timeout,
             poke_interval=self.poke_interval,
             exponential_backoff=self.exponential_backoff,
             max_wait=self.max_wait.total_seconds() if self.max_wait else None,
             silent_fail=self.silent_fail,
-            log=self.log,
         )
 
     def _first_start(self, context: Context) -> float:

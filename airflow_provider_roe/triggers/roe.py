@@ -9,14 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from airflow_provider_roe.api.base import clip
+from airflow_provider_roe.client.calls import AsyncCalls
+from airflow_provider_roe.client.client import AsyncClient
+from airflow_provider_roe.client.retry import Retries
+from airflow_provider_roe.client.shared import SharedConnection
 from airflow_provider_roe.exceptions import RoeError
 from airflow_provider_roe.hooks.roe import RoeHook
 from airflow_provider_roe.waiting.wait import HAND_OVER, Wait
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from typing import Unpack
 
-    from airflow_provider_roe.waiting.wait import Event
+    from airflow_provider_roe.waiting.stored import Event, QueryTriggerArguments, WaitArguments
 
 #: Seconds over which the first polls of tasks that deferred together are spread.
 FIRST_POLL_SPREAD = 2.0
@@ -32,12 +38,11 @@ class RoeQueryStatusTrigger(BaseTrigger):
     :param roe_conn_id: The Airflow connection of type ``roe``, which is looked up where the trigger runs.
     :param organization_id: UUID of the query's organization; by default the connection's.
     :param deferred_at: Unix time at which the task was deferred.
-    :param started_at: Unix time at which the wait began.
-    :param timeout: Seconds from then after which it ends.
-    :param poke_interval: Seconds between two polls.
-    :param exponential_backoff: Whether the interval keeps growing beyond ``poke_interval``.
-    :param max_wait: Seconds beyond which it does not grow; None for no such bound.
-    :param silent_fail: Whether to wait on when Roe cannot be asked.
+    :param retry_window: The connection's, in seconds, as the task has read it: a look-up of the connection
+        that fails is retried for so long. None if the task has not seen the connection.
+    :param wait: ``started_at``, the Unix time at which the wait began, and what it may be told besides:
+        ``timeout`` (seconds, by default 7 days), ``poke_interval`` (seconds, by default 60),
+        ``exponential_backoff``, ``max_wait`` (seconds) and ``silent_fail``.
     """
 
     def __init__(
@@ -47,48 +52,37 @@ class RoeQueryStatusTrigger(BaseTrigger):
         roe_conn_id: str = RoeHook.default_conn_name,
         organization_id: str | None = None,
         deferred_at: float,
-        started_at: float,
-        timeout: float,
-        poke_interval: float = 60.0,
-        exponential_backoff: bool = False,
-        max_wait: float | None = None,
-        silent_fail: bool = False,
+        retry_window: float | None = None,
+        **wait: Unpack[WaitArguments],
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self.query_id = query_id
         self.roe_conn_id = roe_conn_id
         self.organization_id = organization_id
         self.deferred_at = deferred_at
-        self.wait = Wait(
-            query_id=query_id,
-            started_at=started_at,
-            timeout=timeout,
-            poke_interval=poke_interval,
-            exponential_backoff=exponential_backoff,
-            max_wait=max_wait,
-            silent_fail=silent_fail,
-            log=self.log,
-        )
+        self.retry_window = retry_window
+        self.wait = Wait(subject=f"query {clip(str(query_id), 100)}", log=self.log, **wait)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class's path and the arguments to make it anew."""
-        return (
-            "airflow_provider_roe.triggers.roe.RoeQueryStatusTrigger",
-            {
-                "roe_conn_id": self.roe_conn_id,
-                "organization_id": self.organization_id,
-                "deferred_at": self.deferred_at,
-                **self.wait.arguments(),
-            },
-        )
+        arguments: QueryTriggerArguments = {
+            "query_id": self.query_id,
+            "roe_conn_id": self.roe_conn_id,
+            "organization_id": self.organization_id,
+            "deferred_at": self.deferred_at,
+            "retry_window": self.retry_window,
+            **self.wait.arguments(),
+        }
+        return "airflow_provider_roe.triggers.roe.RoeQueryStatusTrigger", dict(arguments)
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and fire the one event. Whatever goes wrong is told by it: an exception would tell nobody."""
         try:
             event = await self._watch()
         except Exception as e:
-            self.log.exception("The wait for query %s broke off", self.wait.query_id)
+            self.log.exception("The wait for %s broke off", self.wait.subject)
             event = {
-                "kind": "error",
+                "outcome": "error",
                 "error": RoeError.__name__,
                 "message": f"The wait broke off in the triggerer: {type(e).__name__}: {e}",
             }
@@ -100,13 +94,12 @@ class RoeQueryStatusTrigger(BaseTrigger):
         # A triggerer that starts takes up all its waits at once; their polls shall be as spread as before.
         spread = FIRST_POLL_SPREAD if hand_over > 0 else wait.next_interval()
         await asyncio.sleep(max(hand_over, 0) + random.uniform(0, spread))  # noqa: S311
-        async with RoeHook(self.roe_conn_id, organization_id=self.organization_id) as hook:
+        async with SharedConnection.of(self.roe_conn_id, self.retry_window) as shared:
+            client = AsyncClient(shared, self.organization_id)
             while True:
+                retries = Retries(wait.troubles, wait.deadline)
                 try:
-                    status = await hook.aget_query_status(
-                        wait.query_id, deadline=wait.deadline, troubles=wait.troubles
-                    )
-                    event = wait.saw(status)
+                    event = wait.saw(await client.call(retries, AsyncCalls.status, self.query_id))
                 except RoeError as e:
                     event = wait.failed(e)
                 if event:

@@ -1,24 +1,28 @@
-"""A task's part in a wait, the same for sensor and operator: it polls on the worker, defers, and finishes."""
+"""A task's part in a wait, the same for all of them: it polls on the worker, defers, and finishes."""
 
 from __future__ import annotations
 
 import math
 import time
 from datetime import timedelta
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator
 
 from airflow_provider_roe import exceptions
+from airflow_provider_roe.client.retry import Retries
 from airflow_provider_roe.exceptions import RoeError, RoeUnavailableError
-from airflow_provider_roe.hooks.roe import RoeHook
 from airflow_provider_roe.links.roe import RoeLink
+from airflow_provider_roe.waiting.wait import CENTURY
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+    from airflow.triggers.base import BaseTrigger
 
-    from airflow_provider_roe.waiting.wait import Event, Wait
+    from airflow_provider_roe.api.queries import QueryStatus
+    from airflow_provider_roe.hooks.roe import RoeHook
+    from airflow_provider_roe.waiting.stored import Event, TriggerArguments
+    from airflow_provider_roe.waiting.wait import Wait
 
 #: Seconds for which a deferrable task polls on the worker. A deferral costs about 20 s of hand-overs, which
 #: is longer than many a query takes.
@@ -30,9 +34,10 @@ TRIGGER_GRACE = 300.0
 
 class WaitingTask(BaseOperator):
     """
-    Base of the tasks that wait for a query.
+    Base of the tasks that wait for something at Roe.
 
-    A subclass says what its wait is, what is made of a query that succeeded, and what it raises otherwise.
+    A subclass says what its wait is, how to ask for what it waits for, which trigger goes on with it, what is
+    made of a success, and what it raises otherwise.
     """
 
     operator_extra_links = (RoeLink(),)
@@ -42,22 +47,30 @@ class WaitingTask(BaseOperator):
     deferrable: bool
     defer_after: float | None
 
-    #: What it raises when the query failed, and when the wait lasted too long
-    query_failed: type[Exception]
+    #: What it raises when what it waited for has failed, and when the wait lasted too long
+    has_failed: type[Exception]
     timed_out: type[Exception]
 
-    @cached_property
+    @property
     def hook(self) -> RoeHook:
         """The hook that asks Roe on the worker."""
-        return RoeHook(self.roe_conn_id, organization_id=self.organization_id)
+        raise NotImplementedError
 
-    def _new_wait(self, context: Context, started_at: float) -> Wait:
+    def _new_wait(self, started_at: float) -> Wait:
         """Return this task's wait, which began at a Unix time."""
         raise NotImplementedError
 
-    def _finish(self, query: dict[str, Any], context: Context) -> Any:
-        """Return what the task returns once its query has succeeded."""
-        return query
+    def _ask(self, retries: Retries) -> QueryStatus:
+        """Ask how far it is."""
+        raise NotImplementedError
+
+    def _new_trigger(self, arguments: TriggerArguments) -> BaseTrigger:
+        """Return the trigger that goes on with the wait."""
+        raise NotImplementedError
+
+    def _finish(self, ended: dict[str, Any], context: Context) -> Any:
+        """Return what the task returns once there is a success."""
+        return ended
 
     def _failure(self, error: BaseException) -> BaseException:
         """Return what the task raises for an error."""
@@ -72,23 +85,37 @@ class WaitingTask(BaseOperator):
         return self._finish(outcome, context)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Go on after a deferral; where Airflow broke it off, look at the query before giving up."""
+        """Go on after a deferral; where Airflow broke it off, look at Roe before giving up."""
+        self.hook.client.was_there = True
         if next_method != "__fail__":
             # Not the sensor's own, which puts a skip of its own in the place of ours, that has a reason.
             return getattr(self, next_method)(context, **(next_kwargs or {}))
         start = context["ti"].start_date
-        wait = self._new_wait(context, start.timestamp() if start else time.time())
+        wait = self._new_wait(start.timestamp() if start else time.time())
         limit = self.execution_timeout
         if limit and time.time() >= wait.started_at + limit.total_seconds():
             raise self._failure(AirflowTaskTimeout(f"The task's execution_timeout of {limit} is over."))
         reason = (next_kwargs or {}).get("error", "unknown")
         event = self._poll(wait) or {
-            "kind": "error",
+            "outcome": "error",
             "error": RoeError.__name__,
             "message": f"The trigger of this wait failed ({reason}): see the triggerer's log, and whether"
             " airflow-provider-roe is installed there.",
         }
         return self.execute_complete(context, event)
+
+    def _wait_for(self, wait: Wait, context: Context) -> dict[str, Any] | BaseException:
+        """Wait on the worker, or leave for the triggerer; return what has ended well, or what to raise."""
+        defer_at = time.time() + self._seconds_on_worker(context)
+        try:
+            while not (event := self._poll(wait, defer_at)):
+                left_on_worker = defer_at - time.time()
+                if left_on_worker <= 0:
+                    self._defer(wait)
+                time.sleep(min(wait.next_interval(), left_on_worker))
+        except AirflowTaskTimeout as e:
+            return self._failure(e)
+        return self._outcome(event)
 
     def _seconds_on_worker(self, context: Context) -> float:
         if not self.deferrable:
@@ -108,11 +135,9 @@ class WaitingTask(BaseOperator):
             self.log.info("The task has no link to Roe (%s)", type(e).__name__)
 
     def _poll(self, wait: Wait, defer_at: float = math.inf) -> Event | None:
-        """Ask once how far the query is; return the event that ends the wait, if it does."""
+        """Ask once how far it is; return the event that ends the wait, if it does."""
         try:
-            status = self.hook.get_query_status(
-                wait.query_id, deadline=min(wait.deadline, defer_at), troubles=wait.troubles
-            )
+            status = self._ask(Retries(wait.troubles, min(wait.deadline, defer_at)))
         except RoeUnavailableError as e:
             if defer_at <= time.time() < wait.deadline:
                 wait.troubles.met(e, "The triggerer goes on trying.")
@@ -123,41 +148,41 @@ class WaitingTask(BaseOperator):
         return wait.saw(status)
 
     def _defer(self, wait: Wait) -> NoReturn:
-        # Imported here, for Airflow's base class alone costs 10 ms, which every parse of a DAG would pay.
-        from airflow_provider_roe.triggers.roe import RoeQueryStatusTrigger
-
         wait.troubles.sum_up()
         elapsed = time.time() - wait.started_at
-        timeout = wait.timeout - elapsed + TRIGGER_GRACE
+        timeout = min(wait.timeout, CENTURY) - elapsed + TRIGGER_GRACE
         if self.execution_timeout:
             timeout = min(timeout, self.execution_timeout.total_seconds() - elapsed)
+        client = self.hook.client
+        arguments: TriggerArguments = {
+            "roe_conn_id": self.roe_conn_id,
+            "organization_id": self.organization_id,
+            "deferred_at": time.time(),
+            "retry_window": client.retry_window if client.was_there else None,
+            **wait.arguments(),
+        }
         self.defer(
-            trigger=RoeQueryStatusTrigger(
-                roe_conn_id=self.roe_conn_id,
-                organization_id=self.organization_id,
-                deferred_at=time.time(),
-                **wait.arguments(),
-            ),
+            trigger=self._new_trigger(arguments),
             method_name="execute_complete",
             timeout=timedelta(seconds=max(timeout, 0)),
         )
 
     def _outcome(self, event: Any) -> dict[str, Any] | BaseException:
         """
-        Return the query that succeeded, or what the task raises.
+        Return what has ended well, or what the task raises.
 
         The methods that Airflow calls raise it, so a traceback in a task's log leads nobody through others.
         """
         match event:
-            case {"kind": "success", "query": {"query_id": str(), "status": str()}}:
-                return dict(event["query"])
-            case {"kind": "query_failed", "message": str(message)}:
-                return self._failure(self.query_failed(message))
-            case {"kind": "timeout", "message": str(message)}:
+            case {"outcome": "success", "ended": {"query_id": str(), "status": str()}}:
+                return dict(event["ended"])
+            case {"outcome": "failed", "message": str(message)}:
+                return self._failure(self.has_failed(message))
+            case {"outcome": "timeout", "message": str(message)}:
                 return self._failure(self.timed_out(message))
-            case {"kind": "error", "error": str(name), "message": str(message)}:
-                kind: Any = getattr(exceptions, name, None)
-                if not (isinstance(kind, type) and issubclass(kind, RoeError)):
-                    kind = RoeError
-                return self._failure(kind(message))
+            case {"outcome": "error", "error": str(name), "message": str(message)}:
+                error_class: Any = getattr(exceptions, name, None)
+                if not (isinstance(error_class, type) and issubclass(error_class, RoeError)):
+                    error_class = RoeError
+                return self._failure(error_class(message))
         return self._failure(RoeError(f"The trigger sent an event that is not understood: {event!r}"))

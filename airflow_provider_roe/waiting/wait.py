@@ -1,75 +1,82 @@
-"""A wait for a query, the same in every mode: when to poll next, what is told, and how it ends."""
+"""A wait, the same in every mode: when to poll next, what is told, and how it ends."""
 
 from __future__ import annotations
 
 import math
 import random
 import time
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 from airflow.providers.common.compat.sdk import conf
 
-from airflow_provider_roe.api.base import clip
+from airflow_provider_roe.api.base import clip, sentence
 from airflow_provider_roe.api.queries import QueryState, QueryStatus
+from airflow_provider_roe.client.connection import WEEK
 from airflow_provider_roe.client.trouble import Troubles
 from airflow_provider_roe.exceptions import RoeInputError, RoeUnavailableError
 
 if TYPE_CHECKING:
     from airflow_provider_roe.exceptions import RoeError
+    from airflow_provider_roe.waiting.stored import Event, WaitArguments
 
+#: Seconds. A wait may be told to last longer, but no clock, database or reader can do with more.
+CENTURY = 100 * 365.25 * 24 * 60 * 60
 #: Seconds that a task must stay away after it deferred or rescheduled itself. The supervisor that it left may
 #: notice its end only when the next heartbeat is due, and the scheduler of Airflow 3.3.2 takes a task that is
 #: back before it has heard of that for one that crashed; a busy one takes seconds to hear.
 HAND_OVER: float = conf.getfloat("workers", "min_heartbeat_interval", fallback=5.0) + 10.0
 
-#: How a wait ends: a plain dict, for a trigger's event is stored as JSON. Its "kind" is one of
-#: success (with "query"), query_failed, timeout, error (with "error", the name of its class);
-#: all but success have a "message".
-Event = dict[str, Any]
 
-
-@dataclass
+@dataclass(kw_only=True)
 class Wait:
     """
-    A wait for one query.
+    A wait for one thing that goes on at Roe.
 
-    :param query_id: The query.
+    :param subject: What is waited for, in two words: ``query 7d9c…``.
+    :param log: A logger. It is told what changes, not each poll.
     :param started_at: Unix time at which the wait began, on whichever host.
-    :param timeout: Seconds after which it ends, if the query has not ended by then.
-    :param poke_interval: Seconds between two polls.
+    :param timeout: Seconds after which it ends, if what is waited for has not. Default: 7 days.
+    :param poke_interval: Seconds between two polls. Default: 60.
     :param exponential_backoff: Whether the interval keeps growing beyond ``poke_interval``.
     :param max_wait: Seconds beyond which it does not grow; None for no such bound.
     :param silent_fail: Whether to wait on when Roe cannot be asked.
-    :param log: A logger. It is told what changes, not each poll.
     """
 
-    query_id: Any
-    started_at: float
-    timeout: float
-    poke_interval: float
-    exponential_backoff: bool
-    max_wait: float | None
-    silent_fail: bool
+    subject: str
     log: Any
+    started_at: float
+    timeout: float = WEEK
+    poke_interval: float = 60.0
+    exponential_backoff: bool = False
+    max_wait: float | None = None
+    silent_fail: bool = False
 
     def __post_init__(self) -> None:
-        if isinstance(self.query_id, UUID):
-            self.query_id = str(self.query_id)
         self.troubles = Troubles(self.log)
-        self._warned: set[str] = set()
+        self._notices = Troubles(self.log)
         self._last: QueryStatus | None = None
 
-    def arguments(self) -> dict[str, Any]:
-        """Return what it takes to go on with this wait elsewhere, as plain values."""
-        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "log"}
+    def arguments(self) -> WaitArguments:
+        """Return what it takes to go on with this wait elsewhere."""
+        return {
+            "started_at": self.started_at,
+            "timeout": self.timeout,
+            "poke_interval": self.poke_interval,
+            "exponential_backoff": self.exponential_backoff,
+            "max_wait": self.max_wait,
+            "silent_fail": self.silent_fail,
+        }
 
     @property
     def deadline(self) -> float:
         """Unix time at which the wait ends."""
         return self.started_at + self.timeout
+
+    @property
+    def _subject(self) -> str:
+        return self.subject[:1].upper() + self.subject[1:]
 
     @property
     def _elapsed(self) -> str:
@@ -78,10 +85,7 @@ class Wait:
     def tell_start(self, conn_id: str) -> None:
         """Tell what is waited for."""
         self.log.info(
-            "Waiting for query %s on connection %s, for at most %s",
-            self.query_id,
-            conn_id,
-            in_words(self.timeout),
+            "Waiting for %s on connection %s, for at most %s", self.subject, conn_id, in_words(self.timeout)
         )
 
     def next_interval(self) -> float:
@@ -105,9 +109,9 @@ class Wait:
         self._tell(status)
         self._last = status
         if status.state is QueryState.SUCCEEDED:
-            return self._end({"kind": "success", "query": status.as_dict()})
+            return self._end({"outcome": "success", "ended": status.as_dict()})
         if status.state is QueryState.FAILED:
-            return self._end({"kind": "query_failed", "message": _why_failed(status)})
+            return self._end({"outcome": "failed", "message": self._why_failed(status)})
         return self._timed_out() if time.time() >= self.deadline else None
 
     def failed(self, error: RoeError) -> Event | None:
@@ -117,19 +121,19 @@ class Wait:
         if self.silent_fail:
             self.troubles.met(error, "Waiting on, for silent_fail is set.")
             return None
-        return self._end({"kind": "error", "error": type(error).__name__, "message": str(error)})
+        return self._end({"outcome": "error", "error": type(error).__name__, "message": str(error)})
 
     def _timed_out(self, error: RoeError | None = None) -> Event:
         seen = f"is still {self._last.status}" if self._last else "was not seen to end"
         message = (
-            f"Query {clip(str(self.query_id), 100)} {seen} after {self._elapsed}; the wait's timeout is"
+            f"{self._subject} {seen} after {self._elapsed}; the wait's timeout is"
             f" {self.timeout:g} s. It goes on at Roe, which has no call to cancel it."
         )
         if error:
             message += f" Last error: {error}"
         elif self._last:
             message += f" Request id: {self._last.request_id}."
-        return self._end({"kind": "timeout", "message": message})
+        return self._end({"outcome": "timeout", "message": message})
 
     def _end(self, event: Event) -> Event:
         self.troubles.sum_up()
@@ -137,10 +141,10 @@ class Wait:
 
     def _tell(self, status: QueryStatus) -> None:
         if not self._last:
-            self.log.info("Query %s is %s after %s", self.query_id, status.status, self._elapsed)
+            self.log.info("%s is %s after %s", self._subject, status.status, self._elapsed)
         elif self._last.status != status.status:
             self.log.info(
-                "Query %s: %s -> %s after %s", self.query_id, self._last.status, status.status, self._elapsed
+                "%s: %s -> %s after %s", self._subject, self._last.status, status.status, self._elapsed
             )
         if not status.known and status.state is QueryState.RUNNING:
             self._warn(f"Status {status.status} is unknown; without a finishing time it is taken to run.")
@@ -151,9 +155,18 @@ class Wait:
             self._warn(f"Roe says of status {status.status}: {status.error}")
 
     def _warn(self, text: str) -> None:
-        if text not in self._warned:
-            self._warned.add(text)
-            self.log.warning("%s", text)
+        self._notices.tell(clip(text, 200), text)
+
+    def _why_failed(self, status: QueryStatus) -> str:
+        duration = "" if status.duration is None else f" after {in_words(status.duration)}"
+        reason = status.error or "Roe gave no reason"
+        message = f"{self._subject} ended as {status.status}{duration}: {reason}"
+        if not status.known:
+            message += (
+                " (an unknown status; if it means success, name it in the connection's"
+                " extra.success_statuses)"
+            )
+        return f"{sentence(message)} Request id: {status.request_id}."
 
 
 def seconds(value: float | timedelta, argument: str) -> float:
@@ -178,18 +191,6 @@ def in_words(seconds: float) -> str:
 
     if seconds < 60:
         return f"{max(seconds, 0):.1f} s"
+    if seconds > CENTURY:
+        return "more than a hundred years"
     return pendulum.duration(seconds=round(seconds)).in_words()
-
-
-def _why_failed(status: QueryStatus) -> str:
-    duration = "" if status.duration is None else f" after {in_words(status.duration)}"
-    message = (
-        f"Query {status.query_id} ended as {status.status}{duration}: {status.error or 'Roe gave no reason'}"
-    )
-    if not status.known:
-        message += (
-            " (an unknown status; if it means success, name it in the connection's extra.success_statuses)"
-        )
-    if not message.endswith((".", "!", "?", "…")):
-        message += "."
-    return f"{message} Request id: {status.request_id}."

@@ -67,7 +67,7 @@ async def test_500_waits_each_end_as_their_query_did_while_30_percent_of_all_cal
     wrong = [
         (end, event)
         for (query_id, end), event in zip(queries, events, strict=True)
-        if event["kind"] != KINDS.get(end, "query_failed") or query_id not in json.dumps(event)
+        if event["outcome"] != KINDS.get(end, "failed") or query_id not in json.dumps(event)
     ]
     failed = sum(request.status_code != 200 for request in roe.requests)
     record_figure(
@@ -114,7 +114,7 @@ async def throttled(roe: RoeSimulator, conn_ids: list[str]) -> tuple[int, int]:
         Fault(query_id=query_id, status_code=429, retry_after=back, seconds=(back - began).total_seconds())
     )
     roe.finish(query_id, "SUCCESS")
-    assert {event["kind"] for event in await asyncio.gather(*waits)} == {"success"}
+    assert {event["outcome"] for event in await asyncio.gather(*waits)} == {"success"}
     requests = [request.received_at for request in roe.requests_of("status", query_id)]
     returns = [moment.timestamp() for moment in requests if moment >= back]
     peak = max(bisect_right(returns, moment + 0.5) - i for i, moment in enumerate(returns))

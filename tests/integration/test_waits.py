@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import pytest
 
@@ -77,3 +78,13 @@ class TestTheWholeWay:
         ended = ending(RoeHook().submit_query("SELECT * FROM nowhere").query_id, mode)
         assert ended.kind == "failed"
         assert "nowhere" in ended.message
+
+
+def test_rescheduled_polls_keep_the_distance_that_airflow_needs(roe, connect, monkeypatch):
+    monkeypatch.setattr("airflow_provider_roe.sensors.roe.HAND_OVER", 0.5)
+    connect(roe)
+    query_id = roe.submit("SELECT 1", QueryPlan(statuses=[("STARTED", 1.2)], ends_as="SUCCESS"))
+    assert ending(query_id, "reschedule").kind == "success"
+    polls = [request.received_at for request in roe.requests_of("status")]
+    assert len(polls) > 2
+    assert all((later - earlier).total_seconds() >= 0.45 for earlier, later in pairwise(polls))

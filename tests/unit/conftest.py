@@ -3,7 +3,9 @@ from __future__ import annotations
 import asyncio
 import json
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
+import psutil
 import pytest
 
 from airflow_provider_roe.testing import QueryPlan, RoeSimulator
@@ -60,6 +62,29 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(fields))
 
     return connect
+
+
+@pytest.fixture
+def none_open(roe: RoeSimulator) -> Callable[[], Awaitable[bool]]:
+    """Return what waits until all connections to the simulator that were opened since are closed."""
+
+    def to_roe() -> set[int]:
+        return {
+            connection.laddr.port
+            for connection in psutil.Process().net_connections("tcp")
+            if connection.status == psutil.CONN_ESTABLISHED
+            and connection.raddr.port == urlsplit(roe.url).port
+        }
+
+    before = to_roe()
+
+    async def none_open() -> bool:
+        async with asyncio.timeout(5):
+            while to_roe() - before:  # noqa: ASYNC110 - the simulator closes them in another thread
+                await asyncio.sleep(0.01)
+        return True
+
+    return none_open
 
 
 def _blocking(hook: RoeHook, query_id: Any, **kwargs: Any) -> QueryStatus:

@@ -106,11 +106,11 @@ def test_one_that_failed_is_told_with_roe_s_reason(roe, connect, operator, emit)
 @pytest.mark.parametrize(
     "ended",
     [
-        {"kind": "success", "query": {"query_id": QUERY, "status": "SUCCESS"}},
-        {"kind": "query_failed", "message": "Unknown table"},
-        {"kind": "error", "error": "RoeUnavailableError", "message": "Unknown table"},
+        {"outcome": "success", "ended": {"query_id": QUERY, "status": "SUCCESS"}},
+        {"outcome": "failed", "message": "Unknown table"},
+        {"outcome": "error", "error": "RoeUnavailableError", "message": "Unknown table"},
     ],
-    ids=lambda event: event["kind"],
+    ids=lambda event: event["outcome"],
 )
 def test_after_a_deferral_they_are_told_by_a_process_that_did_not_submit_it(
     roe, connect, operator, emit, ended
@@ -123,7 +123,7 @@ def test_after_a_deferral_they_are_told_by_a_process_that_did_not_submit_it(
     except Exception as e:
         error = e
     event = emit(error)
-    assert ("Unknown table" in json.dumps(event)) is (ended["kind"] != "success")
+    assert ("Unknown table" in json.dumps(event)) is (ended["outcome"] != "success")
     assert external_query(event) == (QUERY, roe.url)
 
 

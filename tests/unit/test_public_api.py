@@ -39,7 +39,7 @@ def test_every_operator_sensor_trigger_link_and_error_is_listed():
     modules = [
         import_module(module.name)
         for module in walk_packages(airflow_provider_roe.__path__, "airflow_provider_roe.")
-        if module.name.split(".")[1] in packages and not module.ispkg
+        if module.name.split(".")[1] in packages and "._" not in module.name and not module.ispkg
     ]
     classes = {
         f"{module.__name__}.{name}"

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_roe.client import retry
+from airflow_provider_roe.client.client import AsyncClient, Client
+from airflow_provider_roe.client.retry import Retries
+from airflow_provider_roe.client.shared import SharedConnection
 from airflow_provider_roe.client.trouble import Troubles
 from airflow_provider_roe.exceptions import (
     RoeAuthenticationError,
@@ -47,26 +49,31 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-@pytest.fixture(params=["call", "acall"])
-def attempt(request: pytest.FixtureRequest, clock: Clock) -> Callable[..., Any]:
-    """Return what makes attempts that meet the given outcomes, the last one over and over."""
+@pytest.fixture(params=["blocking", "async"])
+def attempt(request: pytest.FixtureRequest, clock: Clock, roe, connect) -> Callable[..., Any]:
+    """Return what makes a call whose attempts meet the given outcomes, the last one over and over."""
 
     def attempt(outcomes: Iterable[Any], *, window: float = 300, each_takes: float = 0) -> Any:
+        connect(roe, retry_window=window)
         left = list(outcomes)
 
-        def once() -> Any:
+        def once(_: Any) -> Any:
             clock.now += each_takes
             outcome = left.pop(0) if len(left) > 1 else left[0]
             if isinstance(outcome, Exception):
                 raise outcome
             return outcome
 
-        async def aonce() -> Any:
-            return once()
+        async def aonce(_: Any) -> Any:
+            return once(_)
 
-        if request.param == "call":
-            return retry.call(once, window=lambda: window, troubles=Troubles(LOG))
-        return asyncio.run(retry.acall(aonce, window=lambda: window, troubles=Troubles(LOG)))
+        async def call() -> Any:
+            async with SharedConnection.of("roe_default") as shared:
+                return await AsyncClient(shared).call(Retries(Troubles(LOG)), aonce)
+
+        if request.param == "blocking":
+            return Client("roe_default").call(Retries(Troubles(LOG)), once)
+        return asyncio.run(call())
 
     return attempt
 
@@ -122,7 +129,7 @@ def test_a_window_of_zero_means_one_attempt(attempt, clock):
     with pytest.raises(RoeUnavailableError) as e:
         attempt([busy(), "too late"], window=0)
     assert clock.sleeps == []
-    assert str(e.value) == "Roe is busy."
+    assert str(e.value) == "Roe is busy. Connection: roe_default."
 
 
 @pytest.mark.parametrize(
@@ -154,14 +161,17 @@ def test_the_final_error_is_the_last_one_and_tells_how_often_and_how_long(attemp
     with pytest.raises(RoeUnavailableError) as e:
         attempt([busy("first"), busy("second"), busy("last.", status_code=503)], window=60)
     assert (e.value.status_code, e.value.attempts) == (503, len(clock.sleeps) + 1)
-    assert str(e.value) == f"last. Gave up after {len(clock.sleeps) + 1} attempts in 60 s."
+    assert (
+        str(e.value)
+        == f"last. Connection: roe_default. Gave up after {len(clock.sleeps) + 1} attempts in 60 s."
+    )
 
 
 def test_the_log_tells_of_the_first_failure_and_of_the_recovery_only(attempt, caplog):
     with caplog.at_level(logging.DEBUG, LOG.name):
         attempt([busy(), busy(), busy(), "the answer"], window=120)
     first, last = (record.getMessage() for record in caplog.records if record.name == LOG.name)
-    assert first == "Roe is busy. Retrying for up to 120 s."
+    assert first == "Roe is busy. Connection: roe_default. Retrying for up to 120 s."
     assert last.startswith("Roe answers again, after 4 attempts in ")
 
 

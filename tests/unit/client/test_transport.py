@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import http.client
 import io
 import socket
@@ -10,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-import warnings
 import zlib
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -20,13 +18,12 @@ import pytest
 from airflow_provider_roe.api import base, queries
 from airflow_provider_roe.client import blocking as transport
 from airflow_provider_roe.client.connection import RoeConnection
-from airflow_provider_roe.client.shared import SharedSession
-from airflow_provider_roe.exceptions import RoeInputError, RoeUnavailableError
-from airflow_provider_roe.hooks.roe import RoeHook
+from airflow_provider_roe.client.session import Session
+from airflow_provider_roe.exceptions import RoeUnavailableError
 from airflow_provider_roe.testing import Fault, RoeSimulator
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 
 OTHER_ORGANIZATION = "11111111-2222-4333-8444-555555555555"
 
@@ -47,230 +44,26 @@ def connection(roe: RoeSimulator) -> Callable[..., RoeConnection]:
     return connection
 
 
+class AsyncSession(Session):
+    """A session that gives each request the connection's time."""
+
+    async def send(self, request: base.Request) -> base.Response:
+        seconds = self.connection.request_timeout
+        return await super().send(request, asyncio.get_running_loop().time() + seconds)
+
+
+@contextlib.asynccontextmanager
+async def async_session(connection: RoeConnection) -> AsyncIterator[AsyncSession]:
+    session = await AsyncSession.open(connection)
+    try:
+        yield session
+    finally:
+        await session.retire()
+
+
 @pytest.fixture
 def request_(roe: RoeSimulator) -> base.Request:
     return queries.status_request(roe.submit("SELECT 1"), roe.organization_id)
-
-
-class TestSharing:
-    async def test_waits_of_the_same_connection_share_a_session(self, connection):
-        async with (
-            await SharedSession.open(connection()) as first,
-            await SharedSession.open(connection()) as second,
-        ):
-            assert first is second
-
-    async def test_waits_of_different_connections_do_not(self, connection):
-        async with (
-            await SharedSession.open(connection()) as first,
-            await SharedSession.open(connection(api_key="another")) as second,
-        ):
-            assert first is not second
-
-    def test_nor_do_event_loops(self, connection, request_):
-        async def ask() -> SharedSession:
-            async with await SharedSession.open(connection()) as shared:
-                assert (await shared.send(request_)).status_code == 200
-                return shared
-
-        assert asyncio.run(ask()) is not asyncio.run(ask())
-
-    async def test_the_last_closes_it(self, connection):
-        async with await SharedSession.open(connection()) as shared:
-            async with await SharedSession.open(connection()):
-                session = shared._opening.result()
-            assert not session.closed
-        assert session.closed
-        async with await SharedSession.open(connection()) as another:
-            assert another is not shared
-
-    async def test_nothing_is_left_unclosed(self, connection, request_):
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            for _ in range(3):
-                async with await SharedSession.open(connection()) as shared:
-                    await shared.send(request_)
-            del shared
-            gc.collect()
-        assert [str(warning.message) for warning in caught if "nclosed" in str(warning.message)] == []
-
-    async def test_many_waits_use_at_most_50_tcp_connections(self, roe, connection, request_):
-        roe.add_fault(Fault(delay=0.1))
-        async with await SharedSession.open(connection()) as shared:
-            answers = await asyncio.gather(*(shared.send(request_) for _ in range(300)))
-        assert {answer.status_code for answer in answers} == {200}
-        assert (len(roe.requests), roe.connections) == (300, 50)
-
-    async def test_waiting_for_a_free_connection_does_not_count_as_waiting_for_an_answer(
-        self, roe, connection, request_
-    ):
-        roe.add_fault(Fault(delay=0.4))
-        async with await SharedSession.open(connection(request_timeout=0.9)) as shared:
-            answers = await asyncio.gather(*(shared.send(request_) for _ in range(300)))
-        assert len(answers) == 300
-
-    async def test_hooks_of_the_same_connection_share_it_between_their_calls(self, roe, connect):
-        connect(roe)
-        query = roe.submit("SELECT 1")
-        async with RoeHook() as first, RoeHook(organization_id=roe.organization_id) as second:
-            await first.aget_query_status(query)
-            await second.aget_query_status(query)
-            await first.aget_query_status(query)
-        assert roe.connections == 1
-
-    async def test_a_hook_that_is_left_lets_go_of_it(self, roe, connect):
-        connect(roe)
-        async with RoeHook() as hook:
-            await hook.aget_query_status(roe.submit("SELECT 1"))
-            assert SharedSession._open[asyncio.get_running_loop()]
-        assert not SharedSession._open[asyncio.get_running_loop()]
-
-    async def test_idle_connections_are_kept_75_s(self, connection):
-        async with await SharedSession.open(connection()) as shared:
-            connector = shared._opening.result().connector
-            assert (connector._keepalive_timeout, connector.limit) == (75, 50)
-
-
-class TestOpening:
-    async def test_cancelling_the_one_that_opens_it_does_not_break_the_others(self, connection, request_):
-        async def ask() -> int:
-            async with await SharedSession.open(connection()) as shared:
-                return (await shared.send(request_)).status_code
-
-        opener = asyncio.create_task(ask())
-        others = [asyncio.create_task(ask()) for _ in range(5)]
-        await asyncio.sleep(0)
-        opener.cancel()
-        assert await asyncio.gather(*others) == [200] * 5
-        with pytest.raises(asyncio.CancelledError):
-            await opener
-
-    async def test_cancelling_all_leaves_nothing_open(self, connection, request_):
-        async def ask() -> None:
-            async with await SharedSession.open(connection()) as shared:
-                await shared.send(request_)
-
-        waits = [asyncio.create_task(ask()) for _ in range(5)]
-        await asyncio.sleep(0)
-        for wait in waits:
-            wait.cancel()
-        assert {type(end) for end in await asyncio.gather(*waits, return_exceptions=True)} == {
-            asyncio.CancelledError
-        }
-        assert not SharedSession._open[asyncio.get_running_loop()]
-        await ask()
-
-    async def test_all_are_told_why_it_cannot_be_opened_and_the_next_tries_again(
-        self, connection, request_, tmp_path
-    ):
-        bundle = tmp_path / "ca.pem"
-        bundle.write_text("not a certificate")
-
-        async def ask() -> None:
-            async with await SharedSession.open(connection(verify=str(bundle))):
-                pass
-
-        ends = await asyncio.gather(*(ask() for _ in range(3)), return_exceptions=True)
-        assert {type(end) for end in ends} == {RoeInputError}
-        assert not SharedSession._open[asyncio.get_running_loop()]
-        with pytest.raises(RoeInputError, match=r"extra\.verify"):
-            await ask()
-
-    async def test_the_event_loop_is_not_blocked_meanwhile(self, connection):
-        longest, last = 0.0, time.monotonic()
-        opened = asyncio.Event()
-
-        async def watch() -> None:
-            nonlocal longest, last
-            while not opened.is_set():
-                await asyncio.sleep(0)
-                longest, last = max(longest, time.monotonic() - last), time.monotonic()
-
-        watching = asyncio.create_task(watch())
-        async with await SharedSession.open(connection()):
-            opened.set()
-        await watching
-        assert longest < 0.2
-
-
-class TestHoldingBack:
-    async def test_after_a_429_all_hold_back_until_retry_after_and_return_spread_out(
-        self, roe, connect, asked
-    ):
-        connect(roe, retry_window=30)
-        query = roe.submit("SELECT 1")
-        async with RoeHook() as first, RoeHook() as second:
-            await second.aget_query_status(query)
-            roe.add_fault(Fault(status_code=429, retry_after=1, times=1))
-            refused = asyncio.create_task(first.aget_query_status(query))
-            await asked(2)
-            await asyncio.sleep(0.1)
-            await asyncio.gather(refused, *(second.aget_query_status(query) for _ in range(20)))
-        hit = roe.requests[1].received_at
-        returns = sorted((request.received_at - hit).total_seconds() for request in roe.requests[2:])
-        assert len(returns) == 21
-        assert returns[0] >= 1
-        assert returns[-1] - returns[0] > 0.3
-
-    async def test_those_that_wait_for_a_free_connection_hold_back_too(self, roe, connect):
-        connect(roe, retry_window=30)
-        query = roe.submit("SELECT 1")
-        roe.add_fault(Fault(status_code=429, retry_after=1, delay=0.2, times=50))
-        async with RoeHook() as hook:
-            await asyncio.gather(*(hook.aget_query_status(query) for _ in range(130)))
-        began = roe.requests[0].received_at
-        early = [r for r in roe.requests if (r.received_at - began).total_seconds() < 1]
-        assert len(early) == 50
-
-    async def test_a_later_429_prolongs_it_for_those_that_wait_already(self, connection, monkeypatch):
-        monkeypatch.setattr("airflow_provider_roe.client.shared.random.uniform", lambda *_: 0)
-        async with await SharedSession.open(connection()) as shared:
-            clock = asyncio.get_running_loop().time
-            began = clock()
-            shared.hold_back(0.1)
-            waiting = asyncio.create_task(shared.wait_turn(began + 60))
-            await asyncio.sleep(0)
-            shared.hold_back(0.4)
-            await waiting
-            assert clock() - began >= 0.4
-
-    async def test_nobody_holds_back_beyond_the_time_that_is_left(self, connection):
-        async with await SharedSession.open(connection()) as shared:
-            clock = asyncio.get_running_loop().time
-            shared.hold_back(3600)
-            began = clock()
-            await shared.wait_turn(began + 0.1)
-            assert 0.09 <= clock() - began < 1
-
-    async def test_another_connection_does_not_hold_back(self, connection):
-        async with (
-            await SharedSession.open(connection()) as refused,
-            await SharedSession.open(connection(organization_id=OTHER_ORGANIZATION)) as other,
-        ):
-            refused.hold_back(3600)
-            began = time.monotonic()
-            await other.wait_turn(asyncio.get_running_loop().time() + 60)
-            assert time.monotonic() - began < 1
-
-    async def test_without_retry_after_it_doubles_from_1_s_to_30_s_until_the_service_answers(
-        self, connection
-    ):
-        async with await SharedSession.open(connection()) as shared:
-
-            def pause() -> float:
-                shared._resume_at = 0.0
-                shared.hold_back(None)
-                return shared._resume_at - asyncio.get_running_loop().time()
-
-            assert [round(pause()) for _ in range(7)] == [1, 2, 4, 8, 16, 30, 30]
-            shared.carry_on()
-            assert round(pause()) == 1
-
-    async def test_429s_to_requests_that_were_under_way_together_count_once(self, connection):
-        async with await SharedSession.open(connection()) as shared:
-            for _ in range(50):
-                shared.hold_back(None)
-            assert shared._resume_at - asyncio.get_running_loop().time() <= 1
 
 
 class TestProxy:
@@ -294,13 +87,13 @@ class TestProxy:
         to_roe = connection(base_url=base_url)
         with transport.open_session(to_roe) as session:
             assert session.proxies.get("https") == proxy
-        async with await SharedSession.open(to_roe) as shared:
-            assert str(shared._opening.result()._default_proxy or "") == (proxy or "")
+        async with async_session(to_roe) as shared:
+            assert str(shared._http._default_proxy or "") == (proxy or "")
 
 
 async def test_an_answer_is_data_whatever_its_code(roe, connection, request_):
     roe.add_fault(Fault(status_code=418, headers={"X-Tea": "yes"}, body="short and stout"))
-    async with await SharedSession.open(connection()) as shared:
+    async with async_session(connection()) as shared:
         answers = [await shared.send(request_)]
     with transport.open_session(connection()) as session:
         answers.append(await asyncio.to_thread(transport.send, session, connection(), request_))
@@ -312,7 +105,7 @@ async def test_an_answer_is_data_whatever_its_code(roe, connection, request_):
 
 async def test_no_more_than_the_bound_is_kept_of_an_answer(roe, connection, request_):
     roe.add_fault(Fault(oversize=3 * 2**20))
-    async with await SharedSession.open(connection()) as shared:
+    async with async_session(connection()) as shared:
         answers = [await shared.send(request_)]
     with transport.open_session(connection()) as session:
         answers.append(await asyncio.to_thread(transport.send, session, connection(), request_))
@@ -321,7 +114,7 @@ async def test_no_more_than_the_bound_is_kept_of_an_answer(roe, connection, requ
 
 async def test_a_session_survives_a_broken_answer(roe, connection, request_):
     roe.add_fault(Fault(truncate=True, times=1))
-    async with await SharedSession.open(connection()) as shared:
+    async with async_session(connection()) as shared:
         with pytest.raises(RoeUnavailableError):
             await shared.send(request_)
         assert (await shared.send(request_)).status_code == 200
@@ -367,7 +160,7 @@ def download(connection: RoeConnection, *requests: base.Request) -> list[bytes]:
 
 def on_a_loop(connection: RoeConnection, *requests: base.Request) -> list[bytes]:
     async def send() -> list[bytes]:
-        async with await SharedSession.open(connection) as shared:
+        async with async_session(connection) as shared:
             return [(await shared.send(request)).body for request in requests]
 
     return asyncio.run(send())
@@ -479,7 +272,7 @@ class TestInterimAnswers:
             for _ in range(2):
                 with pytest.raises(RoeUnavailableError):
                     await asyncio.to_thread(transport.send, session, to_roe, request)
-        async with await SharedSession.open(to_roe) as shared:
+        async with async_session(to_roe) as shared:
             for _ in range(2):
                 with pytest.raises(RoeUnavailableError):
                     await shared.send(request)

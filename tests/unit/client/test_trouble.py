@@ -10,7 +10,7 @@ from airflow_provider_roe.exceptions import RoeInputError, RoeUnavailableError
 
 LOG = logging.getLogger("roe.trouble")
 BUSY = RoeUnavailableError("Roe is busy.", status_code=503)
-BROKEN = RoeUnavailableError("Roe hung up.", kind="the connection broke")
+BROKEN = RoeUnavailableError("Roe hung up.", cause="the connection broke")
 
 
 @pytest.fixture(autouse=True)

@@ -202,7 +202,7 @@ class TestDeferring:
 
     def test_it_finishes_after_the_event(self, context):
         query = {"query_id": UNKNOWN_QUERY, "status": "SUCCESS"}
-        event = {"kind": "success", "query": query}
+        event = {"outcome": "success", "ended": query}
         assert new_operator().resume_execution("execute_complete", {"event": event}, context) == query
 
     def test_a_deferral_that_broke_off_looks_at_the_query_that_it_was_for(self, roe, connect, context):
@@ -243,7 +243,7 @@ class TestNextTry:
             roe.plan = RUNS_ON
             with pytest.raises(TaskDeferred):
                 new_operator(deferrable=True, defer_after=0).execute(context)
-            event = {"kind": "success", "query": {"query_id": UNKNOWN_QUERY, "status": "SUCCESS"}}
+            event = {"outcome": "success", "ended": {"query_id": UNKNOWN_QUERY, "status": "SUCCESS"}}
             (operator := new_operator()).execute_complete(context, event)
             roe.plan = QueryPlan(statuses=(), ends_as="SUCCESS")
         else:
@@ -309,7 +309,7 @@ class TestResults:
 
     def test_after_the_trigger_too(self, roe, context):
         query_id = roe.submit("SELECT 1 AS n")
-        event = {"kind": "success", "query": {"query_id": query_id, "status": "SUCCESS"}}
+        event = {"outcome": "success", "ended": {"query_id": query_id, "status": "SUCCESS"}}
         assert new_operator(result="rows").execute_complete(context, event) == [{"n": 1}]
 
 
@@ -374,7 +374,7 @@ if Version(airflow_version) >= Version("3.3"):
             operator = new_operator(wait_for_completion=how != "without waiting")
             value = operator.execute(context)
             if how == "after the trigger":
-                event = {"kind": "success", "query": value}
+                event = {"outcome": "success", "ended": value}
                 (operator := new_operator()).execute_complete(context, event)
             if recorded_as != "up_for_retry":  # where Airflow calls nothing
                 end(operator, context, recorded_as)
@@ -479,7 +479,7 @@ if Version(airflow_version) >= Version("3.3"):
                 fault["body"]["worksheet_query_id"] = query_id
             if fault:
                 roe.add_fault(Fault(call="result", **{"status_code": 200} | fault))
-            event = {"kind": "success", "query": {"query_id": query_id, "status": "SUCCESS"}}
+            event = {"outcome": "success", "ended": {"query_id": query_id, "status": "SUCCESS"}}
             with pytest.raises(Exception) as e:  # noqa: PT011 - the caller looks at it
                 new_operator(**{"result": "rows"} | arguments).execute_complete(context, event)
             return e.value, bool(context["task_state_store"])

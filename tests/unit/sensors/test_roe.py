@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import inspect
 import json
 import math
 import os
@@ -21,7 +20,6 @@ from airflow.providers.common.compat.sdk import (
     AirflowSensorTimeout,
     AirflowSkipException,
     AirflowTaskTimeout,
-    BaseSensorOperator,
     TaskDeferred,
 )
 
@@ -44,7 +42,7 @@ if TYPE_CHECKING:
 PROJECT = Path(__file__).parents[3]
 QUERY = "7d9c3b1e-52f4-4a8d-9e60-1b7f2c4d8a35"
 ORGANIZATION = "3f0c7a52-8d1e-4b6f-9a27-5c1b0e84d6f3"
-SUCCESS = {"kind": "success", "query": {"query_id": QUERY, "status": "SUCCESS", "error": None}}
+SUCCESS = {"outcome": "success", "ended": {"query_id": QUERY, "status": "SUCCESS", "error": None}}
 RUNS_ON = QueryPlan(statuses=[("STARTED", math.inf)])
 FAILS = QueryPlan(statuses=(), ends_as="FAILURE", error="Unknown table")
 
@@ -272,6 +270,7 @@ class TestDeferring:
             "exponential_backoff": True,
             "max_wait": 300.0,
             "silent_fail": True,
+            "retry_window": 0.0,
         }
         assert handed.method_name == "execute_complete"
 
@@ -343,15 +342,15 @@ ODD_EVENTS = [
     [],
     "success",
     True,
-    {"kind": "success"},
-    {"kind": "success", "query": None},
-    {"kind": "success", "query": {}},
-    {"kind": "success", "query": {"query_id": None, "status": "SUCCESS"}},
-    {"kind": "SUCCESS", "query": SUCCESS["query"]},
-    {"kind": "done", "message": "x"},
-    {"kind": "query_failed"},
-    {"kind": "timeout", "message": None},
-    {"kind": "error", "message": "x"},
+    {"outcome": "success"},
+    {"outcome": "success", "ended": None},
+    {"outcome": "success", "ended": {}},
+    {"outcome": "success", "ended": {"query_id": None, "status": "SUCCESS"}},
+    {"outcome": "SUCCESS", "ended": SUCCESS["ended"]},
+    {"outcome": "done", "message": "x"},
+    {"outcome": "failed"},
+    {"outcome": "timeout", "message": None},
+    {"outcome": "error", "message": "x"},
     {"status": "success"},
 ]
 
@@ -363,29 +362,29 @@ class TestAfterTheTrigger:
         return sensor.resume_execution("execute_complete", {"event": event}, context())
 
     def test_success_returns_the_query(self, flags):
-        assert self.complete(flags, SUCCESS) == SUCCESS["query"]
+        assert self.complete(flags, SUCCESS) == SUCCESS["ended"]
 
     def test_a_failed_query(self, flags):
         expected = AirflowSkipException if flags in ("soft_fail", "never_fail") else AirflowFailException
         with pytest.raises(expected, match=r"^the reason$"):
-            self.complete(flags, {"kind": "query_failed", "message": "the reason"})
+            self.complete(flags, {"outcome": "failed", "message": "the reason"})
 
     def test_a_timeout(self, flags):
         expected = AirflowSkipException if flags in ("soft_fail", "never_fail") else AirflowSensorTimeout
         with pytest.raises(expected, match=r"^the reason$"):
-            self.complete(flags, {"kind": "timeout", "message": "the reason"})
+            self.complete(flags, {"outcome": "timeout", "message": "the reason"})
 
     @pytest.mark.parametrize("error", ERRORS)
     def test_an_error_is_raised_as_what_it_was(self, flags, error):
         expected = AirflowSkipException if flags == "never_fail" else error
         with pytest.raises(expected, match=r"^the reason$") as e:
-            self.complete(flags, {"kind": "error", "error": error.__name__, "message": "the reason"})
+            self.complete(flags, {"outcome": "error", "error": error.__name__, "message": "the reason"})
         assert type(e.value) is expected
 
     @pytest.mark.parametrize("name", ["KeyError", "annotations", "", "__name__"])
     def test_an_error_of_unknown_kind_is_one_all_the_same(self, flags, name):
         with pytest.raises(AirflowSkipException if flags == "never_fail" else RoeError, match="the reason"):
-            self.complete(flags, {"kind": "error", "error": name, "message": "the reason"})
+            self.complete(flags, {"outcome": "error", "error": name, "message": "the reason"})
 
     @pytest.mark.parametrize("event", ODD_EVENTS, ids=repr)
     def test_an_event_that_is_not_understood_is_never_a_success(self, flags, event):
@@ -461,10 +460,10 @@ def run(code: str, **variables: str) -> str:
 @pytest.mark.parametrize(
     ("end", "frames"),
     [
-        (lambda sensor: sensor.execute(context()), ["poke"]),
+        (lambda sensor: sensor.execute(context()), ["execute"]),
         (
             lambda sensor: sensor.resume_execution(
-                "execute_complete", {"event": {"kind": "query_failed", "message": "x"}}, context()
+                "execute_complete", {"event": {"outcome": "failed", "message": "x"}}, context()
             ),
             ["resume_execution", "execute_complete"],
         ),
@@ -478,20 +477,6 @@ def test_the_traceback_of_a_failed_query_leads_nobody_through_internals(roe, con
     trace = traceback.extract_tb(e.value.__traceback__)
     assert [frame.name for frame in trace if "airflow_provider_roe" in frame.filename] == frames
     assert e.value.__cause__ is e.value.__context__ is None
-
-
-def test_airflow_still_asks_the_method_that_is_overridden_for_the_next_interval():
-    theirs = inspect.signature(BaseSensorOperator._get_next_poke_interval)
-    ours = inspect.signature(RoeQueryStatusSensor._get_next_poke_interval)
-    assert (
-        list(theirs.parameters)
-        == list(ours.parameters)
-        == ["self", "started_at", "run_duration", "poke_count"]
-    )
-    assert "_get_next_poke_interval" in inspect.getsource(BaseSensorOperator.execute)
-    assert list(inspect.signature(BaseSensorOperator.resume_execution).parameters) == list(
-        inspect.signature(RoeQueryStatusSensor.resume_execution).parameters
-    )
 
 
 def test_the_time_on_the_worker_and_the_grace_of_the_trigger_are_as_documented():

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.triggers.base import BaseTrigger
 
-from airflow_provider_roe.client.shared import SharedSession
 from airflow_provider_roe.testing import Fault, QueryPlan
 from airflow_provider_roe.triggers import roe as module
 from airflow_provider_roe.triggers.roe import RoeQueryStatusTrigger
@@ -105,7 +104,7 @@ class TestWhatIsStored:
         assert now.keys() <= trigger["kwargs"].keys()
         now["organization_id"] = roe.organization_id
         event = await event_of(resolve_name(trigger["classpath"])(**trigger["kwargs"] | now))
-        assert event["query"]["query_id"] == now["query_id"]
+        assert event["ended"]["query_id"] == now["query_id"]
 
 
 @pytest.mark.usefixtures("at_once")
@@ -113,19 +112,19 @@ class TestEvents:
     async def test_success(self, new_trigger):
         trigger = new_trigger(QueryPlan(statuses=[("STARTED", 0.1)], ends_as="SUCCESS"))
         event = await event_of(trigger)
-        assert event["kind"] == "success"
-        assert (event["query"]["query_id"], event["query"]["status"]) == (trigger.wait.query_id, "SUCCESS")
-        assert event["query"]["duration"] == pytest.approx(0.1, abs=0.05)
+        assert event["outcome"] == "success"
+        assert (event["ended"]["query_id"], event["ended"]["status"]) == (trigger.query_id, "SUCCESS")
+        assert event["ended"]["duration"] == pytest.approx(0.1, abs=0.05)
 
     async def test_failure(self, new_trigger):
         event = await event_of(new_trigger(FAILS))
-        assert event["kind"] == "query_failed"
+        assert event["outcome"] == "failed"
         assert "Unknown table" in event["message"]
 
     async def test_timeout(self, new_trigger):
         began = time.monotonic()
         event = await event_of(new_trigger(RUNS_ON, timeout=0.3))
-        assert event["kind"] == "timeout"
+        assert event["outcome"] == "timeout"
         assert "is still STARTED" in event["message"]
         assert 0.25 < time.monotonic() - began < 1
 
@@ -143,12 +142,12 @@ class TestEvents:
     )
     async def test_error_with_the_name_of_its_kind(self, new_trigger, arguments, name):
         event = await event_of(new_trigger(**arguments))
-        assert (event["kind"], event["error"]) == ("error", name)
+        assert (event["outcome"], event["error"]) == ("error", name)
 
     async def test_an_outage_longer_than_the_window(self, roe, new_trigger):
         roe.add_fault(Fault(status_code=503))
         event = await event_of(new_trigger())
-        assert (event["kind"], event["error"]) == ("error", "RoeUnavailableError")
+        assert (event["outcome"], event["error"]) == ("error", "RoeUnavailableError")
         assert "was answered with 503" in event["message"]
 
     async def test_an_internal_error_is_an_event_and_not_raised(self, new_trigger, monkeypatch):
@@ -158,49 +157,49 @@ class TestEvents:
         trigger = new_trigger()
         monkeypatch.setattr(trigger.wait, "saw", broken)
         assert await event_of(trigger) == {
-            "kind": "error",
+            "outcome": "error",
             "error": "RoeError",
             "message": "The wait broke off in the triggerer: KeyError: 'a bug'",
         }
 
-    async def test_being_cancelled_is_not_an_event(self, new_trigger):
+    async def test_being_cancelled_is_no_event_and_leaves_nothing_open(self, new_trigger, none_open):
         task = asyncio.create_task(events_of(new_trigger(RUNS_ON)))
         await asyncio.sleep(0.2)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert not SharedSession._open[asyncio.get_running_loop()]
+        assert await none_open()
 
 
 @pytest.mark.usefixtures("at_once")
 class TestWaiting:
     async def test_a_query_that_finished_while_the_triggerer_was_down_is_a_success(self, roe, new_trigger):
         event = await event_of(new_trigger(started_at=time.time() - 7200, timeout=3600.0))
-        assert event["kind"] == "success"
+        assert event["outcome"] == "success"
         assert len(roe.requests) == 1
 
     async def test_a_passed_deadline_is_a_timeout_only_after_one_more_poll(self, roe, new_trigger):
         event = await event_of(new_trigger(RUNS_ON, started_at=time.time() - 7200, timeout=3600.0))
-        assert event["kind"] == "timeout"
+        assert event["outcome"] == "timeout"
         assert len(roe.requests) == 1
 
     async def test_a_service_that_is_out_at_the_deadline_is_asked_once(self, roe, connect, new_trigger):
         connect(roe, retry_window=300)
         roe.add_fault(Fault(status_code=503))
         event = await event_of(new_trigger(started_at=time.time() - 7200, timeout=3600.0))
-        assert event["kind"] == "timeout"
+        assert event["outcome"] == "timeout"
         assert "Last error: " in event["message"]
         assert len(roe.requests) == 1
 
     async def test_a_transient_error_within_the_window_is_waited_out(self, roe, connect, new_trigger):
         connect(roe, retry_window=1)
         roe.add_fault(Fault(status_code=503, times=1))
-        assert (await event_of(new_trigger()))["kind"] == "success"
+        assert (await event_of(new_trigger()))["outcome"] == "success"
 
     async def test_with_silent_fail_it_waits_on_whatever_the_error(self, roe, new_trigger):
         roe.add_fault(*(Fault(status_code=code, times=1) for code in (401, 403, 404, 500)))
         event = await event_of(new_trigger(silent_fail=True))
-        assert event["kind"] == "success"
+        assert event["outcome"] == "success"
         assert [request.status_code for request in roe.requests] == [401, 403, 404, 500, 200]
 
     async def test_a_key_that_is_rotated_does_not_end_the_wait(self, roe, connect, new_trigger, asked):
@@ -209,19 +208,19 @@ class TestWaiting:
         await asked(1)
         roe.rotate_key("the-new-key")
         connect(roe)
-        assert (await waiting)["kind"] == "success"
+        assert (await waiting)["outcome"] == "success"
         assert 401 in [request.status_code for request in roe.requests]
 
-    async def test_many_polls_use_one_tcp_connection_and_leave_none_open(self, roe, new_trigger):
+    async def test_many_polls_use_one_tcp_connection_and_leave_none_open(self, roe, new_trigger, none_open):
         await event_of(new_trigger(QueryPlan(statuses=[("STARTED", 0.4)], ends_as="SUCCESS")))
         assert len(roe.requests) > 3
         assert roe.connections == 1
-        assert not SharedSession._open[asyncio.get_running_loop()]
+        assert await none_open()
 
     async def test_many_waits_each_fire_once(self, roe, new_trigger):
         triggers = [new_trigger(QueryPlan(statuses=[("STARTED", 0.2)], ends_as="SUCCESS")) for _ in range(50)]
         events = await asyncio.gather(*(event_of(trigger) for trigger in triggers))
-        assert [event["query"]["query_id"] for event in events] == [t.wait.query_id for t in triggers]
+        assert [event["ended"]["query_id"] for event in events] == [t.query_id for t in triggers]
         assert roe.connections <= 50
 
 

@@ -34,13 +34,10 @@ def clock(time_machine: TimeMachineFixture) -> TimeMachineFixture:
 
 def new_wait(**arguments: Any) -> Wait:
     defaults = {
-        "query_id": QUERY,
+        "subject": f"query {QUERY}",
         "started_at": START.timestamp(),
         "timeout": 3600.0,
         "poke_interval": 60.0,
-        "exponential_backoff": False,
-        "max_wait": None,
-        "silent_fail": False,
         "log": LOG,
     }
     return Wait(**defaults | arguments)
@@ -110,7 +107,7 @@ class TestHowItEnds:
             created_at=START,
             finished_at=START + timedelta(seconds=2),
         )
-        assert new_wait().saw(seen) == {"kind": "success", "query": seen.as_dict()}
+        assert new_wait().saw(seen) == {"outcome": "success", "ended": seen.as_dict()}
 
     @pytest.mark.parametrize(
         ("seen", "message"),
@@ -137,7 +134,7 @@ class TestHowItEnds:
         ids=["error", "no reason", "unknown"],
     )
     def test_a_failure_says_how_the_query_ended_and_in_roe_s_words_why(self, seen, message):
-        assert new_wait().saw(seen) == {"kind": "query_failed", "message": message}
+        assert new_wait().saw(seen) == {"outcome": "failed", "message": message}
 
     def test_a_query_that_runs_is_waited_for(self):
         assert new_wait().saw(status("STARTED")) is None
@@ -148,7 +145,7 @@ class TestHowItEnds:
         assert wait.saw(status("STARTED")) is None
         clock.shift(1)
         assert wait.saw(status("STARTED")) == {
-            "kind": "timeout",
+            "outcome": "timeout",
             "message": f"Query {QUERY} is still STARTED after 1 minute 30 seconds; the wait's timeout is 90"
             " s. It goes on at Roe, which has no call to cancel it. Request id: r-1.",
         }
@@ -157,17 +154,17 @@ class TestHowItEnds:
         ("seen", "kind"),
         [
             (status("SUCCESS", QueryState.SUCCEEDED), "success"),
-            (status("FAILURE", QueryState.FAILED), "query_failed"),
+            (status("FAILURE", QueryState.FAILED), "failed"),
         ],
     )
     def test_a_query_that_is_seen_to_have_ended_after_the_deadline_ended_as_it_did(self, clock, seen, kind):
         clock.shift(timedelta(days=9))
-        assert new_wait().saw(seen)["kind"] == kind
+        assert new_wait().saw(seen)["outcome"] == kind
 
     @pytest.mark.parametrize("error", [*OTHER_ERRORS, RoeUnavailableError])
     def test_an_error_ends_it_and_is_named(self, error):
         assert new_wait().failed(error("what happened")) == {
-            "kind": "error",
+            "outcome": "error",
             "error": error.__name__,
             "message": "what happened",
         }
@@ -182,13 +179,13 @@ class TestHowItEnds:
     def test_with_silent_fail_an_error_at_the_deadline_is_a_timeout(self, clock, error):
         clock.shift(3600)
         event = new_wait(silent_fail=True).failed(error("what happened"))
-        assert event["kind"] == "timeout"
+        assert event["outcome"] == "timeout"
         assert event["message"].endswith("Last error: what happened")
 
     def test_a_service_that_is_out_at_the_deadline_is_a_timeout_that_tells_so(self, clock):
         clock.shift(3600)
         assert new_wait().failed(RoeUnavailableError("Roe is out.")) == {
-            "kind": "timeout",
+            "outcome": "timeout",
             "message": f"Query {QUERY} was not seen to end after 1 hour; the wait's timeout is 3600 s."
             " It goes on at Roe, which has no call to cancel it. Last error: Roe is out.",
         }
@@ -290,7 +287,11 @@ class TestGoingOnElsewhere:
     def test_it_goes_on_with_the_same_deadline(self, clock):
         wait = new_wait(timeout=90.0)
         clock.shift(1000)
-        assert Wait(**wait.arguments(), log=LOG).deadline == wait.deadline == START.timestamp() + 90
+        assert (
+            Wait(**wait.arguments(), subject=wait.subject, log=LOG).deadline
+            == wait.deadline
+            == START.timestamp() + 90
+        )
 
     def test_its_arguments_are_plain_json(self):
         arguments = new_wait(max_wait=10.0).arguments()

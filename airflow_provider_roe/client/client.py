@@ -1,0 +1,145 @@
+"""
+Calls that are sent again where that helps: after trouble that may pass, and with a key that was replaced.
+
+Both loops are the same, but that the one blocks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
+
+from airflow_provider_roe.client import blocking
+from airflow_provider_roe.client.calls import AsyncCalls, Calls
+from airflow_provider_roe.client.connection import RoeConnection
+from airflow_provider_roe.client.lookup import KEY_CHANGED, look_up
+from airflow_provider_roe.exceptions import RoeAuthenticationError, RoeRequestError, RoeUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from airflow_provider_roe.client.retry import Retries
+    from airflow_provider_roe.client.shared import SharedConnection, Turn
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Client:
+    """
+    Makes blocking calls with a connection, which is looked up when the first is made.
+
+    :param conn_id: The connection's id in Airflow.
+    :param organization_id: UUID of the organization that calls are for; by default the connection's.
+    """
+
+    def __init__(self, conn_id: str, organization_id: str | None = None) -> None:
+        self._conn_id = conn_id
+        self._organization_id = organization_id
+        self._connection: RoeConnection | None = None
+        self._calls: Calls | None = None
+        #: Whether Airflow is known to have the connection, though it may not find it now.
+        self.was_there = False
+
+    @property
+    def connection(self) -> RoeConnection:
+        """The connection's checked fields."""
+        if self._connection is None:
+            self._connection = look_up(self._conn_id, was_there=self.was_there)
+            self.was_there = True
+        return self._connection
+
+    @property
+    def retry_window(self) -> float:
+        """Seconds for which the connection, as far as it is known, lets a call be retried."""
+        return (self._connection or RoeConnection).retry_window
+
+    @property
+    def calls(self) -> Calls:
+        """The calls over an open session."""
+        if self._calls is None:
+            session = blocking.open_session(self.connection)
+            self._calls = Calls(self.connection, session, self._organization_id)
+        return self._calls
+
+    def call(
+        self, retries: Retries, call: Callable[Concatenate[Calls, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """
+        Make a call until it succeeds, or fails for good.
+
+        :param retries: Decides when to try again.
+        :param call: One of :class:`~airflow_provider_roe.client.calls.Calls`, or what takes their place.
+        :raises RoeUnavailableError: The last transient error; it says how often and how long it was tried.
+        """
+        refused: Calls | None = None
+        while True:
+            try:
+                calls = self._calls_after(refused, retries)
+                answer = self.attempt(call, *args, **kwargs)
+            except RoeAuthenticationError as e:
+                if refused:
+                    raise
+                refused, calls.refusal = calls, e
+            except RoeUnavailableError as e:
+                time.sleep(retries.pause(e, self.retry_window))
+            else:
+                retries.over()
+                return answer
+
+    def attempt(self, call: Callable[Concatenate[Calls, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Make a call once."""
+        try:
+            return call(self.calls, *args, **kwargs)
+        except RoeRequestError as e:
+            e.name_connection(self._conn_id)
+            raise
+
+    def _calls_after(self, refused: Calls | None, retries: Retries) -> Calls:
+        """Return the calls; after those whose key was refused, such with another connection."""
+        if refused and refused is self._calls:
+            connection = look_up(self._conn_id, was_there=True)
+            if connection == refused.connection and refused.refusal:
+                raise refused.refusal
+            retries.troubles.note(KEY_CHANGED)
+            refused.session.close()
+            self._connection, self._calls = connection, None
+        return self.calls
+
+
+class AsyncClient:
+    """
+    Makes calls on an event loop.
+
+    :param shared: The connection, which others use, too.
+    :param organization_id: UUID of the organization that calls are for; by default the connection's.
+    """
+
+    def __init__(self, shared: SharedConnection, organization_id: str | None = None) -> None:
+        self._shared = shared
+        self._organization_id = organization_id
+
+    async def call(
+        self,
+        retries: Retries,
+        call: Callable[Concatenate[AsyncCalls, P], Awaitable[T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Do as :meth:`Client.call` does, without blocking the event loop."""
+        refused: Turn | None = None
+        while True:
+            try:
+                turn = await self._shared.turn(retries, refused)
+                with turn:
+                    answer = await call(AsyncCalls(turn, self._organization_id), *args, **kwargs)
+            except RoeAuthenticationError as e:
+                if refused:
+                    raise
+                refused, turn.refusal = turn, e
+            except RoeUnavailableError as e:
+                await asyncio.sleep(retries.pause(e, self._shared.retry_window))
+            else:
+                retries.over()
+                return answer

@@ -1,0 +1,55 @@
+"""
+What Airflow's database holds of a wait while its task is deferred: the trigger's arguments, and its event.
+
+These are a schema. Rows that a version has stored are read by the next, in a triggerer or a worker that is
+upgraded while tasks wait: what is named here is neither renamed nor removed, and what is added has a default.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NotRequired, TypedDict
+
+
+class WaitArguments(TypedDict):
+    """What it takes to go on with a wait elsewhere: parameters of ``Wait``."""
+
+    started_at: float
+    timeout: NotRequired[float]
+    poke_interval: NotRequired[float]
+    exponential_backoff: NotRequired[bool]
+    max_wait: NotRequired[float | None]
+    silent_fail: NotRequired[bool]
+
+
+class TriggerArguments(WaitArguments):
+    """
+    What every trigger of a wait is stored with.
+
+    ``deferred_at`` is the Unix time of the deferral, and ``retry_window`` the connection's, as the task has
+    read it.
+    """
+
+    roe_conn_id: str
+    organization_id: str | None
+    deferred_at: float
+    retry_window: NotRequired[float | None]
+
+
+class QueryTriggerArguments(TriggerArguments):
+    """What the trigger that waits for a query is stored with."""
+
+    query_id: str
+
+
+class Event(TypedDict):
+    """
+    How a wait has ended.
+
+    ``ended`` is what has ended, where that is a success; all others have a ``message``, and an error the
+    name of its class.
+    """
+
+    outcome: Literal["success", "failed", "timeout", "error"]
+    ended: NotRequired[dict[str, Any]]
+    message: NotRequired[str]
+    error: NotRequired[str]
