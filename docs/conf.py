@@ -9,7 +9,7 @@ author = "Roe AI"
 copyright = "Roe AI"  # noqa: A001 - Sphinx names it so
 release = __version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinxcontrib.svgbob"]
 myst_heading_anchors = 3
 
 autodoc_typehints = "description"
