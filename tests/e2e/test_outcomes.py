@@ -27,6 +27,7 @@ OUTCOMES = {
     "failure": (FAILED, SKIPPED, SKIPPED, FAILED),
     "revoked": (FAILED, SKIPPED, SKIPPED, FAILED),
     "timeout": (FAILED, SKIPPED, SKIPPED, FAILED),
+    "execution_timeout": (RETRIED, SKIPPED, SKIPPED, RETRIED),
     "short_outage": (SUCCESS, SUCCESS, SUCCESS, SUCCESS),
     "long_outage": (RETRIED, RETRIED, SKIPPED, WAITED),
     "401": (RETRIED, RETRIED, SKIPPED, TIMED_OUT),
@@ -63,6 +64,8 @@ def submit(roe: RoeSimulator, row: str, flag: str) -> str:
         case "short_outage":
             roe.add_fault(Fault(query_id=query_id, status_code=503, times=1))
             roe.add_fault(Fault(query_id=query_id, reset="before", times=1))
+        case "execution_timeout":
+            roe.add_fault(Fault(query_id=query_id, hang=True))
         case "long_outage":
             roe.add_fault(Fault(query_id=query_id, status_code=503, times=lasting))
         case "402" | "403" as code:
