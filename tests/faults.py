@@ -92,15 +92,19 @@ def head(
     return broken(head="".join(f"{line}{newline}" for line in [*lines, ""]))
 
 
-def chunked(query_id: str, end: str) -> Fault:
-    """Answer with the query's end in one chunk, and give its length as well."""
-    body = json.dumps(status_body(query_id, end))
-    fields = "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\nContent-Length: {length}"
-    return Fault(
-        status_code=200,
-        head=f"HTTP/1.1 200 OK\r\n{fields}\r\n\r\n",
-        body=f"{len(body):x}\r\n{body}\r\n0\r\n\r\n",
-    )
+def chunked(*fields: str, trailers: str = "") -> Callable[[str, str], Fault]:
+    """Answer with the query's end in one chunk."""
+    lines = ["HTTP/1.1 200 OK", "Content-Type: application/json", "Transfer-Encoding: chunked", *fields]
+
+    def make(query_id: str, end: str) -> Fault:
+        body = json.dumps(status_body(query_id, end))
+        return Fault(
+            status_code=200,
+            head="".join(f"{line}\r\n" for line in [*lines, ""]),
+            body=f"{len(body):x}\r\n{body}\r\n0\r\n{trailers}\r\n",
+        )
+
+    return make
 
 
 def encoded(encoding: str, **headers: str) -> Callable[[str, str], Fault]:
@@ -212,12 +216,15 @@ HEADS = [
     Row("110 fields", head(*(f"X-Field-{i}: {i}" for i in range(110)))),
     Row("a field of 9 KB", head(f"X-Long: {'x' * 9 * 1024}")),
     Row("a field of 32 KB", head(f"X-Long: {'x' * 32 * 1024}")),
+    Row("a field of 100 KB", head(f"X-Long: {'x' * 100 * 1024}"), "error", BROKE),
     Row("no reason", head(line="HTTP/1.1 200 ")),
     Row("no reason and no space", head(line="HTTP/1.1 200")),
     Row("HTTP/1.0", head(line="HTTP/1.0 200 OK")),
     Row("HTTP/1.0 without a length", head(line="HTTP/1.0 200 OK", length=None)),
     Row("ended by the connection's end", head("Connection: close", length=None)),
     Row("ended by the connection's end, unannounced", head(length=None)),
+    Row("chunks", chunked()),
+    Row("chunks with a trailer", chunked("Trailer: X-Sum", trailers="X-Sum: 1\r\n")),
     Row("spaces around a length", head(length="Content-Length: \t {length} \t ")),
     Row("no space before a value", head(length="Content-Length:{length}")),
     Row("a field without a value", head("X-Empty:")),
@@ -234,7 +241,7 @@ HEADS = [
     Row("a length with a sign", head(length="Content-Length: +{length}"), "error", BROKE),
     Row("a length that is no number", head(length="Content-Length: many"), "error", BROKE),
     Row("a length beyond the body", head("Connection: close", length="Content-Length: 9999"), "error", BROKE),
-    Row("a length and chunks", chunked, "error", BROKE),
+    Row("a length and chunks", chunked("Content-Length: {length}"), "error", BROKE),
     Row("a space before a colon", head("X-Spaced : 1"), "error", BROKE),
     Row("a space before a length's colon", head(length="Content-Length : {length}"), "error", BROKE),
     Row("a field without a colon", head("X-Nothing"), "error", BROKE),

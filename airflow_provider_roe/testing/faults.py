@@ -20,7 +20,7 @@ from aiohttp import web
 from airflow_provider_roe.testing.recording import RecordedRequest
 
 _CALLS = ("submit", "status", "result", "run", "other")
-_LENGTH = re.compile(rb"^content-length", re.IGNORECASE | re.MULTILINE)
+_LENGTH = re.compile(rb"^(content-length|transfer-encoding)", re.IGNORECASE | re.MULTILINE)
 _CLOSE = re.compile(rb"^connection:\s*close", re.IGNORECASE | re.MULTILINE)
 
 
@@ -52,7 +52,8 @@ class Fault:
     :param retry_after: its Retry-After header: seconds, or a datetime for the HTTP date form.
     :param head: sent as it is (a str in Latin-1) in place of the answer's own head: all from the status line
         to the empty line that ends it. ``{length}`` in it stands for the number of bytes in the body. The
-        connection is closed afterwards if it says ``Connection: close``, or has no ``Content-Length``.
+        connection is closed afterwards if it says ``Connection: close``, or gives neither ``Content-Length``
+        nor ``Transfer-Encoding``.
     :param interim: status codes, 100 to 199, of interim answers that come before the answer and its delay.
     :param reset: resets the TCP connection, ``"before"`` the first byte of the answer or in the middle of its
         ``"body"``.
