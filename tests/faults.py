@@ -81,6 +81,32 @@ def status(word: str | None = None, **fields: Any) -> Callable[[str, str], Fault
     return lambda query_id, end: Fault(status_code=200, body=status_body(query_id, word or end, **fields))
 
 
+def head(
+    *fields: str,
+    line: str = "HTTP/1.1 200 OK",
+    length: str | None = "Content-Length: {length}",
+    newline: str = "\r\n",
+) -> Callable[[str, str], Fault]:
+    """Answer with the query's status behind a head of these lines; ``length`` is the last of its fields."""
+    lines = [line, "Content-Type: application/json", *fields, *filter(None, [length])]
+    return broken(head="".join(f"{line}{newline}" for line in [*lines, ""]))
+
+
+def chunked(*fields: str, trailers: str = "") -> Callable[[str, str], Fault]:
+    """Answer with the query's end in one chunk."""
+    lines = ["HTTP/1.1 200 OK", "Content-Type: application/json", "Transfer-Encoding: chunked", *fields]
+
+    def make(query_id: str, end: str) -> Fault:
+        body = json.dumps(status_body(query_id, end))
+        return Fault(
+            status_code=200,
+            head="".join(f"{line}\r\n" for line in [*lines, ""]),
+            body=f"{len(body):x}\r\n{body}\r\n0\r\n{trailers}\r\n",
+        )
+
+    return make
+
+
 def encoded(encoding: str, **headers: str) -> Callable[[str, str], Fault]:
     """Answer with the query's end, in which there are letters beyond ASCII, in an encoding."""
 
@@ -175,4 +201,51 @@ FAULTS = [
         "error",
         "answered with 500",
     ),
+]
+
+BROKE = r"the connection to \S+ broke"
+#: The same for the head of an answer. What is harmless is read, what could be read in two ways is refused.
+HEADS = [
+    Row("100 before the answer", broken(interim=[100])),
+    Row("103 before the answer", broken(interim=[103])),
+    Row("several interim answers", broken(interim=[100, 102, 103, 103, 199])),
+    Row("101 before the answer", broken(interim=[101]), "error", BROKE),
+    Row(
+        "nothing after an interim answer", broken(interim=[102], hang=True), "error", "did not answer within"
+    ),
+    Row("110 fields", head(*(f"X-Field-{i}: {i}" for i in range(110)))),
+    Row("a field of 9 KB", head(f"X-Long: {'x' * 9 * 1024}")),
+    Row("a field of 32 KB", head(f"X-Long: {'x' * 32 * 1024}")),
+    Row("a field of 100 KB", head(f"X-Long: {'x' * 100 * 1024}"), "error", BROKE),
+    Row("no reason", head(line="HTTP/1.1 200 ")),
+    Row("no reason and no space", head(line="HTTP/1.1 200")),
+    Row("HTTP/1.0", head(line="HTTP/1.0 200 OK")),
+    Row("HTTP/1.0 without a length", head(line="HTTP/1.0 200 OK", length=None)),
+    Row("ended by the connection's end", head("Connection: close", length=None)),
+    Row("ended by the connection's end, unannounced", head(length=None)),
+    Row("chunks", chunked()),
+    Row("chunks with a trailer", chunked("Trailer: X-Sum", trailers="X-Sum: 1\r\n")),
+    Row("spaces around a length", head(length="Content-Length: \t {length} \t ")),
+    Row("no space before a value", head(length="Content-Length:{length}")),
+    Row("a field without a value", head("X-Empty:")),
+    Row("a value on two lines", head("X-Folded: one", " two", "\tthree")),
+    Row("Latin-1 in a value", head("X-City: K\xf6ln")),
+    Row("UTF-8 in a value", head("X-City: K\xc3\xb6ln")),
+    Row("bare line feeds", head(newline="\n")),
+    Row("HTTP/2.0", head(line="HTTP/2.0 200 OK"), "error", BROKE),
+    Row("no HTTP", head(line="ICY 200 OK"), "error", BROKE),
+    Row("the same length twice", head("Content-Length: {length}"), "error", BROKE),
+    Row("two lengths", head("Content-Length: 7"), "error", BROKE),
+    Row("two lengths in one field", head(length="Content-Length: {length}, {length}"), "error", BROKE),
+    Row("a negative length", head(length="Content-Length: -1"), "error", BROKE),
+    Row("a length with a sign", head(length="Content-Length: +{length}"), "error", BROKE),
+    Row("a length that is no number", head(length="Content-Length: many"), "error", BROKE),
+    Row("a length beyond the body", head("Connection: close", length="Content-Length: 9999"), "error", BROKE),
+    Row("a length and chunks", chunked("Content-Length: {length}"), "error", BROKE),
+    Row("a space before a colon", head("X-Spaced : 1"), "error", BROKE),
+    Row("a space before a length's colon", head(length="Content-Length : {length}"), "error", BROKE),
+    Row("a field without a colon", head("X-Nothing"), "error", BROKE),
+    Row("a field without a name", head(": 1"), "error", BROKE),
+    Row("a NUL in a value", head("X-Nul: a\0b"), "error", BROKE),
+    Row("a carriage return in a value", head("X-Return: a\rb"), "error", BROKE),
 ]

@@ -2,11 +2,12 @@ import asyncio
 import json
 import math
 import random
+import re
 import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,6 +20,8 @@ from aiohttp import web
 from airflow_provider_roe.testing.recording import RecordedRequest
 
 _CALLS = ("submit", "status", "result", "run", "other")
+_LENGTH = re.compile(rb"^(content-length|transfer-encoding)", re.IGNORECASE | re.MULTILINE)
+_CLOSE = re.compile(rb"^connection:\s*close", re.IGNORECASE | re.MULTILINE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,14 +29,15 @@ class Fault:
     """
     Something that goes wrong between a client and Roe.
 
-    It asks for one of ``status_code``, ``reset``, ``hang``, ``drip``, ``truncate``, ``oversize``, ``gzip``.
-    Only ``oversize`` and ``gzip`` go together (a compressed answer that is huge when unpacked),
-    and ``delay`` goes with any but ``hang``, or alone.
+    It asks for one of ``status_code``, ``head``, ``reset``, ``hang``, ``drip``, ``truncate``, ``oversize``,
+    ``gzip``. Only two pairs go together: ``oversize`` and ``gzip`` (a compressed answer that is huge when
+    unpacked), ``status_code`` and ``head`` (the head of another answer). ``interim`` goes with any, ``delay``
+    with any but ``hang``, and both do alone.
 
     Whether the server carried out the request all the same matters to a submit. It did where its own answer
-    comes, late or damaged: with ``delay`` alone, ``reset="body"``, ``drip``, ``truncate``, ``oversize`` and
-    ``gzip``. Where another answer is sent or none, it did only if ``executed`` is true: with ``status_code``,
-    ``reset="before"`` and ``hang``.
+    comes, late or damaged: with ``interim`` and ``delay`` alone, ``head``, ``reset="body"``, ``drip``,
+    ``truncate``, ``oversize`` and ``gzip``. Where another answer is sent or none, it did only if ``executed``
+    is true: with ``status_code``, ``reset="before"`` and ``hang``.
 
     :param call: the call that it meets: submit, status, result, run or other. Default: any.
     :param query_id: the query whose status and result calls it meets. Default: any.
@@ -46,6 +50,11 @@ class Fault:
         Default: what Django REST Framework says for the status code.
     :param content_type: content type of that answer. Default: ``text/html`` for str and bytes, else JSON.
     :param retry_after: its Retry-After header: seconds, or a datetime for the HTTP date form.
+    :param head: sent as it is (a str in Latin-1) in place of the answer's own head: all from the status line
+        to the empty line that ends it. ``{length}`` in it stands for the number of bytes in the body. The
+        connection is closed afterwards if it says ``Connection: close``, or gives neither ``Content-Length``
+        nor ``Transfer-Encoding``.
+    :param interim: status codes, 100 to 199, of interim answers that come before the answer and its delay.
     :param reset: resets the TCP connection, ``"before"`` the first byte of the answer or in the middle of its
         ``"body"``.
     :param hang: never answers; the connection stays open until the client or the simulator goes away.
@@ -68,6 +77,8 @@ class Fault:
     body: Any = None
     content_type: str | None = None
     retry_after: float | datetime | None = None
+    head: str | bytes | None = None
+    interim: Sequence[int] = ()
     reset: Literal["before", "body"] | None = None
     hang: bool = False
     delay: float = 0
@@ -107,6 +118,17 @@ class Fault:
                 self.retry_after is None or _is_number(self.retry_after),
                 "seconds or a datetime",
             )
+        check(
+            "head",
+            isinstance(self.head, bytes | None) or (isinstance(self.head, str) and _is_latin_1(self.head)),
+            "a string of Latin-1, or bytes",
+        )
+        check(
+            "interim",
+            isinstance(self.interim, list | tuple)
+            and all(_is_number(code, int, 100) and code < 200 for code in self.interim),
+            "a list of HTTP statuses from 100 to 199",
+        )
         check("reset", self.reset in (None, "before", "body"), "'before' or 'body'")
         for name in ("delay", "drip"):
             check(name, _is_number(getattr(self, name)), "a number of seconds")
@@ -116,18 +138,21 @@ class Fault:
         self._check_combination()
 
     def _check_combination(self) -> None:
-        kinds = ("status_code", "reset", "hang", "drip", "truncate", "oversize", "gzip")
+        kinds = ("status_code", "head", "reset", "hang", "drip", "truncate", "oversize", "gzip")
         wanted = [kind for kind in kinds if getattr(self, kind)]
-        if len(wanted) > 1 and wanted != ["oversize", "gzip"]:
+        if len(wanted) > 1 and wanted not in (["status_code", "head"], ["oversize", "gzip"]):
             raise ValueError(f"{' and '.join(wanted)} do not go together")
-        if not wanted and not self.delay:
-            raise ValueError(f"nothing to do: expected one of {', '.join(kinds)} or delay")
+        if not wanted and not self.delay and not self.interim:
+            raise ValueError(f"nothing to do: expected one of {', '.join(kinds)}, interim or delay")
         if self.delay and self.hang:
             raise ValueError("delay and hang do not go together")
-        if self.status_code is None:
-            for name in ("headers", "body", "content_type", "retry_after"):
-                if getattr(self, name) not in (None, {}):
-                    raise ValueError(f"{name} needs a status_code")
+        for name in ("headers", "content_type", "retry_after", "body"):
+            if getattr(self, name) in (None, {}):
+                continue
+            if self.status_code is None:
+                raise ValueError(f"{name} needs a status_code")
+            if self.head and name != "body":
+                raise ValueError(f"head and {name} do not go together")
         if self.query_id is not None and self.call not in (None, "status", "result"):
             raise ValueError(f"a {self.call} call has no query_id")
         if not isinstance(self.body, bytes):
@@ -210,6 +235,8 @@ async def deliver(
     :return: the answer that was sent.
     """
     if fault is not None:
+        for status_code in fault.interim:
+            _write(request, f"HTTP/1.1 {status_code} {_phrase(status_code)}\r\n\r\n".encode())
         await asyncio.sleep(fault.delay)
         if fault.hang:
             await _until_the_connection_is_gone()
@@ -220,6 +247,8 @@ async def deliver(
     assert answer is not None  # noqa: S101
     if fault is not None and (fault.reset or fault.truncate or fault.drip):
         return await _deliver_in_pieces(request, answer, fault, record)
+    if fault is not None and fault.head:
+        return _deliver_with_head(request, answer, fault.head, record)
     if fault is not None and fault.oversize:
         answer.body = _bytes_of(answer).ljust(fault.oversize)
     if fault is not None and fault.gzip:
@@ -228,6 +257,36 @@ async def deliver(
         await answer.prepare(request)
         await answer.write_eof()
     return answer
+
+
+class _Delivered(web.StreamResponse):
+    """An answer that was sent without aiohttp, which would write no such head."""
+
+    def __init__(self, stays_open: bool) -> None:
+        super().__init__()
+        self._stays_open = stays_open
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        """Send nothing."""
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Send nothing."""
+
+    @property
+    def keep_alive(self) -> bool:
+        """Whether another request may follow on the connection."""
+        return self._stays_open
+
+
+def _deliver_with_head(
+    request: web.BaseRequest, answer: web.Response, head: str | bytes, record: RecordedRequest
+) -> web.StreamResponse:
+    body = _bytes_of(answer)
+    sent = (head.encode("latin-1") if isinstance(head, str) else head).replace(b"{length}", b"%d" % len(body))
+    record.status_code = answer.status
+    _write(request, sent + body)
+    is_last = _CLOSE.search(sent) or not _LENGTH.search(sent)
+    return _Delivered(request.keep_alive and not is_last)
 
 
 async def _deliver_in_pieces(
@@ -278,6 +337,11 @@ async def _until_the_connection_is_gone() -> NoReturn:
     raise AssertionError("unreachable")
 
 
+def _write(request: web.BaseRequest, data: bytes) -> None:
+    if request.transport is not None:
+        request.transport.write(data)
+
+
 def _bytes_of(answer: web.Response) -> bytes:
     assert isinstance(answer.body, bytes)  # noqa: S101
     return answer.body
@@ -290,10 +354,18 @@ def _default_body(status_code: int, headers: Mapping[str, str]) -> object:
         return {"detail": f"Request was throttled.{hint}"}
     if status_code in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED):
         return b""
+    return {"detail": f"{_phrase(status_code) or f'Error {status_code}'}."}
+
+
+def _phrase(status_code: int) -> str:
     try:
-        return {"detail": f"{HTTPStatus(status_code).phrase}."}
+        return HTTPStatus(status_code).phrase
     except ValueError:
-        return {"detail": f"Error {status_code}."}
+        return ""
+
+
+def _is_latin_1(text: str) -> bool:
+    return all(character <= "\xff" for character in text)
 
 
 def _encode(body: object) -> bytes:

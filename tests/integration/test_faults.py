@@ -13,7 +13,7 @@ import pytest
 import trustme
 
 from airflow_provider_roe.testing import Fault, QueryPlan, RoeSimulator
-from tests.faults import FAULTS, HOSTILE, Row, status_body
+from tests.faults import FAULTS, HEADS, HOSTILE, Row, status_body
 from tests.integration.running import Ending, each_mode, ending, midway
 
 if TYPE_CHECKING:
@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 RUNS_ON = QueryPlan(statuses=[("STARTED", float("inf"))])
 ENDS = {"SUCCESS": "success", "FAILURE": "failed"}
 #: Those that only the client's patience ends.
-SLOW = ("read time-out", "slow drip")
+SLOW = ("read time-out", "slow drip", "nothing after an interim answer")
 BY_NAME = {row.name: row for row in FAULTS}
-each_answer = pytest.mark.parametrize("row", [row for row in FAULTS if row.make], ids=lambda row: row.name)
+each_answer = pytest.mark.parametrize(
+    "row", [row for row in FAULTS + HEADS if row.make], ids=lambda row: row.name
+)
 
 
 @pytest.fixture(scope="module")

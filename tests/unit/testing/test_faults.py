@@ -150,6 +150,56 @@ class TestAnotherAnswer:
         assert client.status(QUERY_ID).headers["Retry-After"] == header
 
 
+OWN_HEAD = "HTTP/1.0 200\r\nX-City: K\xf6ln\0\nContent-Length : {length}\r\n\r\n"
+
+
+class TestTheHead:
+    def test_is_sent_as_it_is_before_the_answer_s_own_body(self, roe):
+        roe.add_fault(Fault(head=OWN_HEAD))
+        received, _ = exchange(roe, QUERY_ID)
+        body = json.dumps({"detail": "Query not found."}).encode()
+        length = str(len(body)).encode()
+        assert received == OWN_HEAD.encode("latin-1").replace(b"{length}", length) + body
+        assert roe.requests[0].status_code == 404
+
+    def test_is_sent_as_it_is_before_another_body(self, roe):
+        roe.add_fault(Fault(head=b"HTTP/1.1 200 OK\r\n\r\n", status_code=200, body=b"5\r\n"))
+        assert exchange(roe, QUERY_ID) == (b"HTTP/1.1 200 OK\r\n\r\n5\r\n", None)
+
+    @pytest.mark.parametrize(
+        ("fields", "connections"),
+        [
+            ("Content-Length: {length}", 1),
+            ("content-length: {length}", 1),
+            ("Content-Length: {length}\r\nconnection:close", 2),
+            ("X-Length: 7", 2),
+        ],
+    )
+    def test_says_whether_the_connection_stays_open(self, roe, client, fields, connections):
+        roe.add_fault(Fault(head=f"HTTP/1.1 200 OK\r\n{fields}\r\n\r\n"))
+        bodies = [client.status(QUERY_ID).json() for _ in range(2)]
+        assert bodies == [{"detail": "Query not found."}] * 2
+        assert roe.connections == connections
+
+    def test_can_come_from_a_comment_in_the_query(self, roe, client):
+        fault = json.dumps({"faults": [{"head": "HTTP/1.1 299 \r\nContent-Length: {length}\r\n\r\n"}]})
+        query_id = client.submit(f"/* simulate {fault} */ SELECT 1").json()["id"]
+        response = client.status(query_id)
+        assert (response.status_code, response.json()["status"]) == (299, "SUCCESS")
+
+    def test_comes_after_interim_answers(self, roe):
+        roe.add_fault(Fault(interim=[100, 103, 199]))
+        received, _ = exchange(roe, QUERY_ID)
+        interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 199 \r\n\r\n"
+        assert received.startswith(interim + b"HTTP/1.1 404 Not Found\r\n")
+        assert roe.requests[0].status_code == 404
+
+    @pytest.mark.parametrize("settings", [{"reset": "before"}, {"delay": 0.01, "status_code": 503}], ids=str)
+    def test_comes_after_interim_answers_whatever_else_happens(self, roe, settings):
+        roe.add_fault(Fault(interim=(102,), **settings))
+        assert exchange(roe, QUERY_ID)[0].startswith(b"HTTP/1.1 102 Processing\r\n\r\n")
+
+
 class TestABrokenAnswer:
     def test_reset_before_it(self, roe):
         roe.add_fault(Fault(reset="before"))
@@ -253,6 +303,9 @@ class TestABrokenAnswer:
         ({"drip": 0.0001}, True),
         ({"gzip": True}, True),
         ({"oversize": 1}, True),
+        ({"head": "HTTP/1.1 200 OK\r\n\r\n"}, True),
+        ({"head": "HTTP/1.1 200 OK\r\n\r\n", "status_code": 200}, False),
+        ({"interim": [103]}, True),
     ],
     ids=str,
 )
@@ -309,6 +362,17 @@ def test_a_submit_that_meets_a_fault_was_executed_or_not(roe, client, settings, 
         ),
         ({"status_code": 503, "body": object()}, "body cannot be sent"),
         ({"reset": "after"}, "reset must be 'before' or 'body', not 'after'"),
+        ({"head": "HTTP/1.1 200 OK", "truncate": True}, "head and truncate do not go together"),
+        ({"head": "HTTP/1.1 200 OK", "body": "x"}, "body needs a status_code"),
+        (
+            {"head": "HTTP/1.1 503 No", "status_code": 503, "retry_after": 1},
+            "head and retry_after do not go together",
+        ),
+        ({"head": ["HTTP/1.1 200 OK"]}, "head must be a string of Latin-1, or bytes, not"),
+        ({"head": "X-Price: 5 €"}, "head must be a string of Latin-1, or bytes, not"),
+        ({"interim": 103}, "interim must be a list of HTTP statuses from 100 to 199, not 103"),
+        ({"interim": [200]}, "interim must be a list of HTTP statuses from 100 to 199"),
+        ({"interim": []}, "nothing to do"),
         ({"delay": math.nan}, "delay must be a number of seconds"),
         ({"drip": math.inf}, "drip must be a number of seconds"),
         ({"oversize": 1.5}, "oversize must be a number of bytes"),
