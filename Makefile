@@ -15,7 +15,7 @@ export TMPDIR := $(CURDIR)/.cache/tmp
 export AIRFLOW_HOME := $(CURDIR)/.cache/airflow
 $(shell mkdir -p .cache/tmp)
 
-.PHONY: help demo test test-lines test-s3 screenshots docs links lint types build check-wheel audit check \
+.PHONY: help demo test test-lines test-s3 screenshots figures docs links lint types build check-wheel audit check \
   public-api constraints clean
 
 help:
@@ -27,8 +27,8 @@ demo: $(READY) ## run an example DAG on a real Airflow; KEEP=1 leaves its UI up 
 # The tests in tests/e2e mostly wait for the Airflow that they share, so the others run beside them and are shown after.
 PYTEST := $(VENV)/bin/python -m pytest
 test: $(READY) ## all tests, on the newest Airflow
-	@$(PYTEST) --ignore=tests/e2e > .cache/other-tests.log 2>&1 & others=$$!; trap 'kill $$others' INT TERM; \
-	  $(PYTEST) tests/e2e; e2e=$$?; \
+	@$(PYTEST) --ignore=tests/e2e --junitxml .cache/tests-other.xml > .cache/other-tests.log 2>&1 & others=$$!; trap 'kill $$others' INT TERM; \
+	  $(PYTEST) tests/e2e --junitxml .cache/tests-e2e.xml; e2e=$$?; \
 	  wait $$others; others=$$?; cat .cache/other-tests.log; exit $$((e2e + others))
 
 # Each has an environment of its own: noxfile.py. One line alone is test-line-2.11-3.12, for instance.
@@ -43,6 +43,9 @@ test-s3: $(READY) ## files on an S3 of moto's, through Airflow's Amazon provider
 
 screenshots: $(READY) ## take docs/images anew, in Airflow's UI
 	@ROE_SCREENSHOTS=docs/images $(PYTEST) tests/e2e/test_ui.py
+
+figures: $(READY) ## put what the last `make test` measured into docs/reliability.md
+	@$(VENV)/bin/python -m dev.figures
 
 docs: $(READY) ## the documentation as a site, in .cache/docs
 	@$(VENV)/bin/sphinx-build -q -n -W --keep-going docs .cache/docs
