@@ -54,9 +54,10 @@ docs: $(READY) ## the documentation as a site, in .cache/docs
 links: $(READY) ## whether links to other sites lead somewhere; asks them
 	@$(VENV)/bin/sphinx-build -q -b linkcheck docs .cache/links
 
-lint: $(READY) ## formatting and lint
+lint: $(READY) ## formatting, lint and handwriting
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/python -m dev.handwriting
 	@$(VENV)/bin/zizmor -q --offline --pedantic .github
 
 types: $(READY) ## static types

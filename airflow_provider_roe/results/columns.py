@@ -181,8 +181,9 @@ def _json_texts(
     statement: Statement, column: Column, cells: Sequence[Any], start: int, casts: ModuleType | None
 ) -> Any:
     """Return the JSON of each cell: an array if there is pyarrow, else a list."""
-    if casts and (texts := casts.strings(column.type, cells)) is not None:
-        array = casts.json_texts(column.type, texts)
+    if casts:
+        texts = casts.strings(column.type, cells)
+        array = None if texts is None else casts.json_texts(column.type, texts)
         if array is not None:
             return array
 
