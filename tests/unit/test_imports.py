@@ -25,7 +25,8 @@ LAYERS = [
     {"waiting", "results", "sql"},
     {"hooks"},
     {"triggers", "openlineage"},
-    {"operators", "sensors"},
+    {"operators"},
+    {"sensors"},  # what both have in common lies beside the operators
 ]
 LAYER_OF = {room: layer for layer, rooms in enumerate(LAYERS) for room in rooms}
 #: The types of the hook that a wait is given; the hook imports the wait.
