@@ -91,7 +91,11 @@ def _signature(thing: Any) -> str:
     if not callable(thing):
         return "a property" if isinstance(thing, property) else repr(thing)
     signature = inspect.signature(thing)
-    parameters = [p.replace(annotation=p.empty) for p in signature.parameters.values() if p.name != "self"]
+    parameters = [
+        parameter.replace(annotation=parameter.empty)
+        for parameter in signature.parameters.values()
+        if parameter.name != "self" and not parameter.name.startswith("_")
+    ]
     return str(signature.replace(parameters=parameters, return_annotation=signature.empty))
 
 

@@ -67,7 +67,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def record_figure(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
-    """Return a function that takes note of what was measured, to be shown after the run."""
+    """Return a function that takes note of "what: measured", which `make figures` puts into the docs."""
     return partial(record_property, "figure")
 
 

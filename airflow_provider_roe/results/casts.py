@@ -94,7 +94,10 @@ def _arrow(type_: ch.ColumnType, texts: pa.StringArray) -> pa.Array | None:
             return texts
         case ch.Array(element=element):
             lists = _split(element, texts)
-            if lists is None or (values := arrow(element, lists.values)) is None:
+            if lists is None:
+                return None
+            values = arrow(element, lists.values)
+            if values is None:
                 return None
             return pa.ListArray.from_arrays(lists.offsets, values, type=type_.arrow())
     return None
@@ -103,7 +106,10 @@ def _arrow(type_: ch.ColumnType, texts: pa.StringArray) -> pa.Array | None:
 def _json(type_: ch.ColumnType, texts: pa.StringArray) -> pa.StringArray | None:
     if isinstance(type_, ch.Array):
         lists = _split(type_.element, texts)
-        if lists is None or (values := json_texts(type_.element, lists.values)) is None:
+        if lists is None:
+            return None
+        values = json_texts(type_.element, lists.values)
+        if values is None:
             return None
         items = pc.binary_join(pa.ListArray.from_arrays(lists.offsets, values), ", ")
         return pc.binary_join_element_wise("[", items, "]", "")

@@ -177,7 +177,7 @@ class ColumnType:
         return cell is None or (self.nullable and isinstance(cell, str) and cell in self.null_words())
 
     def null_words(self) -> frozenset[str]:
-        """Return how a cell can say NULL, if it can."""
+        """Return the words for NULL."""
         return ALL_NULL_WORDS
 
     # What a type is made of
@@ -231,7 +231,7 @@ def _optional(form: Callable[[Any], Any], held: Any) -> Any:
 
 def column_type(name: str, *, nulls_in_words: bool = True) -> ColumnType:
     r"""
-    Return what reads the cells of a column.
+    Return the type that reads the cells of a column.
 
     :param name: ClickHouse's name of the type, such as ``Array(Nullable(Decimal(18, 4)))``. One that is not
         known, or of which a part is not, or that is nested more than 100 deep, gives a type whose cells are
@@ -581,7 +581,8 @@ class Timestamp(Scalar):
 
     def _split(self, text: str) -> tuple[datetime, str]:
         """Return the time, and the digits beyond its microseconds."""
-        if not (match := _TIMESTAMP.fullmatch(text)):
+        match = _TIMESTAMP.fullmatch(text)
+        if not match:
             raise ValueError(text)
         day, clock, fraction, offset = match.groups("")
         if fraction[self.scale :].strip("0"):
@@ -640,7 +641,8 @@ class Time(Scalar):
 
     def from_text(self, text: str) -> int:
         """Return the nanoseconds."""
-        if not (match := _TIME.fullmatch(text)):
+        match = _TIME.fullmatch(text)
+        if not match:
             raise ValueError(text)
         days, sign, *clock, fraction = match.groups("")
         hours, minutes, seconds = map(int, clock)
@@ -715,7 +717,7 @@ class Text(_String):
     """Strings: quoted within others."""
 
     def null_words(self) -> frozenset[str]:
-        """Return how a cell can say NULL where text can be meant."""
+        """Return the words for NULL where text can be meant."""
         return NULL_WORDS if self.nulls_in_words else frozenset()
 
     def from_text(self, text: str) -> str:
@@ -769,7 +771,7 @@ class JsonText(AnyText):
     """JSON, as its text."""
 
     def null_words(self) -> frozenset[str]:
-        """Return how a cell can say NULL; none of it is JSON."""
+        """Return the words for NULL, none of which is JSON."""
         return ALL_NULL_WORDS
 
     def _read(self, cell: Any) -> str:
@@ -968,7 +970,8 @@ class _Token(NamedTuple):
 
 def _token(text: str, start: int) -> _Token:
     """Return the scalar that starts there; what Python calls a constructor for, as ``str()`` writes it."""
-    if not (match := _TOKEN.match(text, start)):
+    match = _TOKEN.match(text, start)
+    if not match:
         raise ValueError(text[start:])
     match match.lastgroup:
         case "quoted":
@@ -1070,13 +1073,15 @@ def _scan_list(
             break
         value, end = scan(text, end)
         values.append(value)
-        if not (comma := _PUNCTUATION[","].match(text, end)):
+        comma = _PUNCTUATION[","].match(text, end)
+        if not comma:
             break
         end = comma.end()  # one may also follow the last value: Python writes (1,)
     return values, _skip(text, end, brackets[1])
 
 
 def _skip(text: str, start: int, character: str) -> int:
-    if match := _PUNCTUATION[character].match(text, start):
-        return match.end()
-    raise ValueError(text)
+    match = _PUNCTUATION[character].match(text, start)
+    if not match:
+        raise ValueError(text)
+    return match.end()

@@ -50,7 +50,7 @@ def values(
     """Yield the values of each column, some rows at a time."""
     for start, batch in _numbered(batches):
         yield [
-            _each_cell(statement, column, getattr(column.type, form), cells, start)
+            _each_cell(statement, column, getattr(column._type, form), cells, start)
             for column, cells in zip(statement.columns, batch, strict=True)
         ]
 
@@ -75,9 +75,9 @@ def csv_lines(statement: Statement, batches: Iterator[Batch], null: str) -> Iter
 def _csv_fields(column: Column, cells: Sequence[Any], null: str) -> Sequence[str]:
     texts: Sequence[str | None] = cells
     if set(map(type, cells)) != {str} or (
-        column.type.nullable and not column.type.null_words().isdisjoint(cells)
+        column._type.nullable and not column._type.null_words().isdisjoint(cells)
     ):
-        texts = list(map(column.type.text, cells))
+        texts = list(map(column._type.text, cells))
     # Not the csv module, which before Python 3.12 writes None and "" alike.
     if any(map("".join(filter(None, texts)).__contains__, '",\r\n')):
         return [null if text is None else csv_field(text) for text in texts]
@@ -97,7 +97,7 @@ def schema(statement: Statement) -> pyarrow.Schema:
     """Return the Arrow schema of a statement's columns."""
     import pyarrow
 
-    return pyarrow.schema([(column.name, column.type.arrow()) for column in statement.columns])
+    return pyarrow.schema([(column.name, column._type.arrow()) for column in statement.columns])
 
 
 def record_batches(
@@ -161,17 +161,17 @@ def _array(statement: Statement, column: Column, cells: Sequence[Any], start: in
 
     from airflow_provider_roe.results import casts
 
-    texts = casts.strings(column.type, cells)
-    array = None if texts is None else casts.arrow(column.type, texts)
+    texts = casts.strings(column._type, cells)
+    array = None if texts is None else casts.arrow(column._type, texts)
     if array is not None:
         return array
-    stored, type_ = _each_cell(statement, column, column.type.stored, cells, start), column.type.arrow()
+    stored, type_ = _each_cell(statement, column, column._type.stored, cells, start), column._type.arrow()
     try:
         return pyarrow.array(stored, type_)
     except (pyarrow.ArrowException, ArithmeticError, ValueError, TypeError):
 
         def store(cell: Any) -> Any:
-            return pyarrow.array([column.type.stored(cell)], type_)
+            return pyarrow.array([column._type.stored(cell)], type_)
 
         _each_cell(statement, column, store, cells, start)
         raise
@@ -181,13 +181,14 @@ def _json_texts(
     statement: Statement, column: Column, cells: Sequence[Any], start: int, casts: ModuleType | None
 ) -> Any:
     """Return the JSON of each cell: an array if there is pyarrow, else a list."""
-    if casts and (texts := casts.strings(column.type, cells)) is not None:
-        array = casts.json_texts(column.type, texts)
+    if casts:
+        texts = casts.strings(column._type, cells)
+        array = None if texts is None else casts.json_texts(column._type, texts)
         if array is not None:
             return array
 
     def read(cell: Any) -> str:
-        text = ch.encode(column.type.plain(cell))
+        text = ch.encode(column._type.plain(cell))
         text.encode()  # a lone surrogate is no text
         return text
 

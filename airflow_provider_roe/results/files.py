@@ -75,7 +75,7 @@ class Output:
 
 def check_output(output_path: str | None) -> Output:
     """
-    Check where rows shall be written, before a query is submitted.
+    Check the place for rows, before a query is submitted.
 
     The storage is asked once whether a folder is there. Where the connection may write and not look, that is
     left open.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def frame_maker(df_type: str) -> Callable[[pyarrow.Table], Any]:
     """
-    Return what makes a data frame of an Arrow table.
+    Return the function that makes a data frame of an Arrow table.
 
     :param df_type: ``pandas`` or ``polars``.
     :raises RoeInputError: It is neither, or not installed.

@@ -86,7 +86,7 @@ class JsonStream:
             yield key
 
     def elements(self) -> Iterator[None]:
-        """Yield for each element of the list that follows; the caller takes it before the next."""
+        """Let the caller take each element of the list that follows, one at a step."""
         return self._items("[]")
 
     def pieces(self) -> Iterator[list[Any]]:

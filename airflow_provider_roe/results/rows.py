@@ -39,7 +39,8 @@ def rows(
     result.check_names()
     if form == "plain":
         check_names_for_xcom(result, keys=True)
-    if (count := sum(statement.row_count for statement in result.statements)) > max_rows:
+    count = sum(statement.row_count for statement in result.statements)
+    if count > max_rows:
         raise RoeResultError(
             f"The query returns {count:,} rows, more than max_rows={max_rows:,}: let the SQL return fewer,"
             " raise max_rows, or set output_path to have them written to a file of any size."
@@ -61,7 +62,8 @@ def check_names_for_xcom(result: SpooledResult, *, keys: bool = False) -> None:
     """
     for statement in result.statements:
         for column in statement.columns:
-            if unfit := _unfit(column.name, is_key=keys):
+            unfit = _unfit(column.name, is_key=keys)
+            if unfit:
                 raise RoeResultError(
                     f"Statement {statement.number}, column {clip(repr(column.name), 100)}: {unfit}. Give the"
                     " column another name with AS."
@@ -72,7 +74,8 @@ def _check_cells_for_xcom(statement: Statement, rows: list[dict[str, Any]]) -> N
     for number, row in enumerate(rows, 1):
         for name, value in row.items():
             for text, is_key in _texts(value):
-                if unfit := _unfit(text, is_key=is_key):
+                unfit = _unfit(text, is_key=is_key)
+                if unfit:
                     raise RoeResultError(
                         f"Statement {statement.number}, row {number}, column {clip(name, 100)}: {unfit}."
                         " Let the SQL replace it, for example with replaceAll(), or set output_path to have"
@@ -82,7 +85,8 @@ def _check_cells_for_xcom(statement: Statement, rows: list[dict[str, Any]]) -> N
 
 def _unfit(text: str, *, is_key: bool) -> str:
     """Say why an XCom cannot hold a text; nothing if it can."""
-    if found := _NOT_STORED.search(text):
+    found = _NOT_STORED.search(text)
+    if found:
         return f"Airflow's database refuses the character U+{ord(found[0]):04X} in an XCom"
     if is_key and text in _RESERVED:
         return f"Airflow keeps the key {text} in an XCom to itself"

@@ -37,12 +37,11 @@ class Column:
     A column of a statement's result.
 
     :param type_name: ClickHouse's name of its type.
-    :param type: What reads its cells.
     """
 
     name: str
     type_name: str
-    type: ColumnType
+    _type: ColumnType = field(repr=False)  # reads its cells, for the modules beside this one
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ def test_a_wait_that_a_user_ends_stops_to_poll_within_seconds(
     until(lambda: all(datetime.now(UTC) - last_poll(action) > SILENCE for action in ACTIONS), timeout=30)
     seconds = {action: (last_poll(action) - acted_at[action]).total_seconds() for action in ACTIONS}
     told = ", ".join(f"{action} {s:.1f} s" for action, s in seconds.items())
-    record_figure(f"Seconds until polls stop: {told}")
+    record_figure(f"a user ends a wait: last poll after {told}")
     assert max(seconds.values()) < 15
 
     roe.finish(queries["task cleared"], "SUCCESS")
@@ -128,8 +128,10 @@ def test_a_wait_takes_its_timeout_whether_or_not_the_triggerers_restart(
     assert f"AirflowSensorTimeout: Query {deadlines.queries[task_id]} is still STARTED" in deadlines.log(
         task_id
     )
-    record_figure(f"{task_id}: {deadlines.seconds(task_id):.1f} s with a timeout of {timeout} s")
-    assert timeout <= deadlines.seconds(task_id) < timeout + 25
+    when = task_id.removeprefix("timeout_").replace("_", " ")
+    took = deadlines.seconds(task_id)
+    record_figure(f"timeout of {timeout} s, {when} without triggerers: failed after {took:.1f} s")
+    assert timeout <= took < timeout + 25
 
 
 def test_a_wait_whose_time_was_up_while_no_triggerer_ran_ends_when_one_does(
@@ -139,7 +141,7 @@ def test_a_wait_whose_time_was_up_while_no_triggerer_ran_ends_when_one_does(
     assert deadlines.gap_began < deadline < deadlines.gap_ended
     assert "AirflowSensorTimeout" in deadlines.log("timeout_in_the_gap")
     delay = (deadlines.ended_at("timeout_in_the_gap") - deadlines.gap_ended).total_seconds()
-    record_figure(f"timeout_in_the_gap: {delay:.1f} s after the start of a triggerer")
+    record_figure(f"timeout while no triggerer runs: failed {delay:.1f} s after the start of one")
     assert 0 < delay < 45
 
 
@@ -153,9 +155,10 @@ def test_the_execution_timeout_is_honoured(
     deadlines: Deadlines, record_figure: Callable[[str], None]
 ) -> None:
     assert "AirflowTaskTimeout: The task's execution_timeout of 0:00:25" in deadlines.log("execution_timeout")
-    record_figure(f"execution_timeout: {deadlines.seconds('execution_timeout'):.1f} s with one of 25 s")
+    took = deadlines.seconds("execution_timeout")
+    record_figure(f"execution_timeout of 25 s while deferred: failed after {took:.1f} s")
     # The scheduler looks for deferred tasks whose time is up every 15 s.
-    assert 25 <= deadlines.seconds("execution_timeout") < 25 + 15 + 25
+    assert 25 <= took < 25 + 15 + 25
 
 
 def test_a_retry_waits_on_for_the_same_query_and_succeeds(
@@ -166,4 +169,4 @@ def test_a_retry_waits_on_for_the_same_query_and_succeeds(
     assert "RoeUnavailableError" in airflow.log("deadlines", deadlines.run_id, "retried", 1)
     assert task["try_number"] > 1
     assert airflow.xcom("deadlines", deadlines.run_id, "retried")["query_id"] == deadlines.queries["retried"]
-    record_figure(f"retried: succeeded at try {task['try_number']}")
+    record_figure(f"a retry waits for the same query: succeeded at try {task['try_number']}")

@@ -39,7 +39,7 @@ class TestOutageOfFourMinutes:
         task = tasks[mode, 0]
         assert (task["state"], task["try_number"]) == ("success", 1), outage.waits.log(mode, 0)
         delay = (datetime.fromisoformat(task["end_date"]) - outage.ends_at).total_seconds()
-        record_figure(f"{mode}: went on {delay:.1f} s after an outage of 4 minutes")
+        record_figure(f"service out for 4 minutes, {mode}: went on {delay:.1f} s after its end")
         assert 0 < delay < 90
 
     @pytest.mark.parametrize("mode", MODES)

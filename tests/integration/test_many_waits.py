@@ -87,7 +87,7 @@ async def test_a_rate_limit_is_shared_by_all_waits_of_a_connection(roe, connect,
     record_figure(
         "200 waits, 429 with the same moment to come back for all, 1 to 2 s later:"
         f" {refused} requests until then, up to {together} in any 0.5 s after it;"
-        f" not shared, each with a connection of its own: {refused_apart} and {apart}"
+        f" with a connection each {refused_apart} and {apart}"
     )
     assert refused_apart > 150  # each has to find out for itself
     assert refused < refused_apart / 2  # those that were under way already

@@ -1,25 +1,188 @@
+"""Imports run one way, as the source shows, and what a DAG file imports is light, as an interpreter shows."""
+
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+from importlib.util import resolve_name
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PROJECT = Path(__file__).parents[2]
+PACKAGE = "airflow_provider_roe"
+
+#: The rooms of the package: each imports from the layers before its own. The package itself says its version.
+LAYERS = [
+    {"__init__", "exceptions", "get_provider_info"},
+    {"api"},
+    {"client", "links"},
+    {"waiting", "results", "sql"},
+    {"hooks"},
+    {"triggers", "openlineage"},
+    {"operators"},
+    {"sensors"},  # what both have in common lies beside the operators
+]
+LAYER_OF = {room: layer for layer, rooms in enumerate(LAYERS) for room in rooms}
+#: The types of the hook that a wait is given; the hook imports the wait.
+FOR_TYPES_ONLY = {("waiting", "hooks")}
+#: What is to judge the provider states itself what it needs of it, but for shapes.
+OF_TESTING = {"testing", "api"}
+
+#: Modules that need nothing but the standard library and each other
+PURE = ("api", "sql.literals")
 
 #: What is imported where it is first used, for the scheduler parses DAGs all day
-NOT_FOR_PARSING = {
+NOT_FOR_PARSING = (
     "aiohttp",
+    "airflow.providers.common.sql",
+    "airflow.providers.openlineage",
+    "airflow_provider_roe.openlineage",
+    "airflow_provider_roe.results",
+    "airflow_provider_roe.sql",
+    "airflow_provider_roe.testing",
+    "ijson",
+    "numpy",
     "openlineage",
+    "pandas",
     "pendulum",
+    "polars",
     "pyarrow",
     "requests",
+    "sqlparse",
     "tenacity",
     "urllib3",
-}
+)
+
+
+class Import(NamedTuple):
+    """An import of a module of the provider, be it in a function of it."""
+
+    module: str
+    line: int
+    imported: str
+    for_types: bool
+
+    def __str__(self) -> str:
+        return f"{self.module} imports {self.imported} (line {self.line})"
+
+    @property
+    def rooms(self) -> tuple[str, str]:
+        """Room of the module, and of the provider's module that it imports."""
+        return self.module.split(".")[0], self.imported.removeprefix(f"{PACKAGE}.").split(".")[0]
+
+    def is_of_the_provider(self) -> bool:
+        return is_within(self.imported, PACKAGE)
+
+
+def is_within(name: str, *packages: str) -> bool:
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
+
+
+def imports_in(code: str, module: str) -> Iterator[Import]:
+    """Yield the imports in the code of a module, whose name is without the package's."""
+    package = f"{PACKAGE}.{module}".rpartition(".")[0]
+    tree = ast.parse(code)
+    for_types = {
+        inner
+        for block in ast.walk(tree)
+        if isinstance(block, ast.If) and ast.unparse(block.test) in {"TYPE_CHECKING", "typing.TYPE_CHECKING"}
+        for statement in block.body
+        for inner in ast.walk(statement)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            source = resolve_name("." * node.level + (node.module or ""), package)
+            names = [source]
+            if source == PACKAGE:
+                names = [f"{PACKAGE}.{'__init__' if a.name == '__version__' else a.name}" for a in node.names]
+        else:
+            continue
+        for name in names:
+            yield Import(module, node.lineno, name, node in for_types)
+
+
+def all_imports() -> list[Import]:
+    root = PROJECT / PACKAGE
+    return [
+        each
+        for path in sorted(root.rglob("*.py"))
+        for each in imports_in(path.read_text(), ".".join(path.relative_to(root).with_suffix("").parts))
+    ]
+
+
+def may(each: Import) -> bool:
+    """Return whether a module of the provider may import another one of the provider's."""
+    importer, imported = each.rooms
+    if importer == "testing":
+        return imported in OF_TESTING
+    if each.for_types and each.rooms in FOR_TYPES_ONLY:
+        return True
+    return importer == imported or LAYER_OF.get(imported, len(LAYERS)) < LAYER_OF[importer]
+
+
+def test_each_module_imports_from_the_layers_before_its_own():
+    wrong = [str(each) for each in all_imports() if each.is_of_the_provider() and not may(each)]
+    assert not wrong, "against the direction of imports:\n" + "\n".join(wrong)
+
+
+def test_what_does_no_io_needs_the_standard_library_alone():
+    others = [
+        str(each)
+        for each in all_imports()
+        if is_within(each.module, *PURE)
+        and not each.is_of_the_provider()
+        and each.imported.partition(".")[0] not in sys.stdlib_module_names
+    ]
+    assert not others, "neither Airflow nor a library is wanted here:\n" + "\n".join(others)
+
+
+@pytest.mark.parametrize(
+    ("module", "code"),
+    [
+        ("client.transport", "from airflow_provider_roe.hooks.roe import RoeHook"),
+        ("client.transport", "import airflow_provider_roe.hooks.roe"),
+        ("client.transport", "from airflow_provider_roe import hooks"),
+        ("client.transport", "from ..hooks.roe import RoeHook"),
+        ("client.transport", "def f():\n    from airflow_provider_roe.hooks.roe import RoeHook"),
+        ("client.transport", "if TYPE_CHECKING:\n    from airflow_provider_roe.hooks.roe import RoeHook"),
+        ("waiting.wait", "from airflow_provider_roe.hooks.roe import RoeHook"),
+        ("results.spool", "from airflow_provider_roe.waiting.wait import Wait"),
+        ("hooks.roe", "from airflow_provider_roe.testing import RoeSimulator"),
+        ("testing.query", "from airflow_provider_roe.client import retry"),
+        ("testing.query", "from airflow_provider_roe import __version__"),
+    ],
+)
+def test_an_import_in_the_wrong_direction_is_seen(module, code):
+    [found] = imports_in(code, module)
+    assert not may(found)
+
+
+@pytest.mark.parametrize(
+    ("module", "code"),
+    [
+        ("client.transport", "from airflow_provider_roe import __version__, exceptions"),
+        ("client.transport", "from airflow_provider_roe.client.connection import RoeConnection"),
+        ("waiting.wait", "if TYPE_CHECKING:\n    from airflow_provider_roe.hooks.roe import RoeHook"),
+        ("hooks.roe", "from airflow_provider_roe.waiting.wait import Wait"),
+        ("testing.query", "from airflow_provider_roe.api.queries import QueryState"),
+    ],
+)
+def test_one_in_the_right_direction_is_none(module, code):
+    assert all(may(each) for each in imports_in(code, module))
 
 
 def loaded_by(code: str) -> set[str]:
     """Return the modules that code prints after "loaded", in an interpreter of its own."""
     command = [sys.executable, "-c", code]
-    ran = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
+    ran = subprocess.run(command, capture_output=True, text=True, check=True, cwd=PROJECT)
     return set(ran.stdout.partition("loaded")[2].split())
 
 
@@ -40,8 +203,7 @@ def test_a_dag_file_costs_no_library_that_only_running_it_needs():
     )
     loaded = loaded_by(code)
     assert "airflow_provider_roe.operators.roe" in loaded
-    assert not {name.partition(".")[0] for name in loaded} & NOT_FOR_PARSING
-    assert not [name for name in loaded if ".results" in name or name.endswith(".openlineage")]
+    assert [name for name in sorted(loaded) if is_within(name, *NOT_FOR_PARSING)] == []
 
 
 def test_starting_airflow_loads_no_more_than_the_provider_s_metadata():

@@ -27,7 +27,7 @@ import pytest
 from airflow_provider_roe.exceptions import RoeError
 from airflow_provider_roe.results import casts, files, frames
 from airflow_provider_roe.results.clickhouse import column_type
-from airflow_provider_roe.results.columns import dicts
+from airflow_provider_roe.results.columns import dicts, schema
 from airflow_provider_roe.results.rows import rows
 from tests.unit.results.answers import body, read, statement
 
@@ -295,7 +295,7 @@ class TestEachForm:
         def hand_on(result: Any) -> list[Any]:
             [file, _] = files.write(result, files.check_output(f"{tmp_path}/rows.parquet"))
             column = pq.read_table(file["path"].removeprefix("file://"))["c"]
-            assert column.type == as_parquet_has_it(result.statements[0].columns[0].type.arrow())
+            assert column.type == as_parquet_has_it(schema(result.statements[0]).field(0).type)
             return list(column.to_pylist())
 
         assert wrong(form, hand_on, arrow=True) == []

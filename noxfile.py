@@ -1,0 +1,71 @@
+"""What runs in an environment of its own: make starts the tests, `.venv/bin/nox -s bench` a benchmark."""
+
+import os
+import shutil
+import signal
+import subprocess
+
+import nox
+
+nox.options.default_venv_backend = "uv"
+nox.options.download_python = "never"
+nox.options.envdir = ".cache/nox"
+nox.options.reuse_venv = "yes"
+
+# Where pyenv is, it hides all Pythons but one until it is asked for them.
+if shutil.which("pyenv"):
+    found = subprocess.run(["pyenv", "versions", "--bare"], capture_output=True, text=True, check=True)
+    os.environ["PYENV_VERSION"] = ":".join(found.stdout.split())
+# Ended by make, tests end what they have started, as after Ctrl-C.
+signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+#: Airflow and Python; what `make test` runs on is not among them
+LINES = ["2.11-3.11", "2.11-3.12", "3.0-3.11", "3.0-3.12", "3-3.13"]
+
+
+@nox.session
+@nox.parametrize("line, python", [nox.param(*each.split("-"), id=each) for each in LINES])
+def line(session: nox.Session, line: str) -> None:
+    """Test a line of Airflow; the first also end to end, with the examples and its form in a browser."""
+    end_to_end = ["tests/e2e"] if session.name == "line(2.11-3.11)" else []
+    install(session, line, "test")
+    session.run("python", "-c", "import airflow; print('Airflow', airflow.__version__)")
+    test(session, "tests/unit", "tests/integration", *end_to_end)
+
+
+@nox.session
+def s3(session: nox.Session) -> None:
+    """Test files on an S3 of moto's, through Airflow's Amazon provider."""
+    install(session, "3-s3", "s3")
+    test(session, "tests/s3")
+
+
+@nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """Measure what waits cost, against the floor; or the scenarios that are named after --."""
+    install(session, "3", "bench")
+    measure(session, session.posargs or ["1000 waits", "5000 waits", "keep-alive", "poke", "imports"])
+
+
+@nox.session(default=False)
+def peers(session: nox.Session) -> None:
+    """Measure the same work done by the newest triggers of other providers: half an hour."""
+    install(session, "3", "bench")
+    names = ("airbyte", "databricks", "dbt-cloud", "http")
+    session.install(*(f"apache-airflow-providers-{name}" for name in names))
+    measure(session, ["peers", "poke of peers", "imports of peers", "short wait"])
+
+
+def install(session: nox.Session, line: str, group: str) -> None:
+    session.install("-c", f"constraints/airflow-{line}.txt", "-e", ".", "--group", group)
+
+
+def test(session: nox.Session, *paths: str) -> None:
+    command = ["python", "-m", "pytest", "-q", *paths, *session.posargs]
+    session.run(*command, interrupt_timeout=30, terminate_timeout=30)
+
+
+def measure(session: nox.Session, scenarios: list[str]) -> None:
+    """Put what is measured in the place of benchmarks/results and docs/performance."""
+    session.run("python", "-m", "benchmarks.run", *scenarios)
+    session.run("python", "-m", "benchmarks.report")
