@@ -53,11 +53,11 @@ class Meter:
     async def __aexit__(self, *_: object) -> None:
         """End."""
         self._task.cancel()
-        self._sample()
+        self.sample()
 
     async def _watch(self) -> None:
         while True:
-            self._sample()
+            self.sample()
             for _ in range(10):
                 due = time.monotonic() + 0.01
                 await asyncio.sleep(0.01)
@@ -65,7 +65,8 @@ class Meter:
                 self.lag_times.append(now)
                 self.lags.append(now - due)
 
-    def _sample(self) -> None:
+    def sample(self) -> None:
+        """Take note of what the process uses now."""
         self.times.append(time.monotonic())
         self.cpu.append(time.process_time())
         self.rss.append(rss())
@@ -88,24 +89,38 @@ async def run(kind: Kind, work: Work, control: int) -> dict[str, Any]:
     order(control, work)
     fired: list[list[tuple[float, bool]]] = [[] for _ in range(work.waits)]
     async with Meter() as meter:
-        began = time.monotonic()
+        meter.sample()
+        began = meter.times[-1]
         tasks = []
         for number, events in enumerate(fired):
             trigger = trigger_class(**kind.kwargs(number, work.interval))
             tasks.append(asyncio.create_task(wait(kind, trigger, events)))
             await asyncio.sleep(0)
         crashes = [e for e in await asyncio.gather(*tasks, return_exceptions=True) if e]
-        ended = time.monotonic()
-    counts = ask(control, "/counts")
+    return {
+        "crashes": len(crashes),
+        "crash": repr(crashes[0])[:300] if crashes else None,
+        **cost(work, ask(control, "/counts"), meter, began, rss_before, fired),
+    }
+
+
+def cost(
+    work: Work,
+    counts: dict[str, Any],
+    meter: Meter,
+    began: float,
+    rss_before: float,
+    fired: list[list[tuple[float, bool]]],
+) -> dict[str, Any]:
+    """Return what work cost of which the meter has seen the end."""
+    cpu = meter.cpu[-1] - meter.cpu_at(began)
     return {
         "polls_expected": work.waits * work.polls,
         "polls": sum(counts["polls"]),
         "requests_unknown": counts["unknown"],
         "wrong_ends": wrong_ends(fired, counts["ended_at"]),
-        "crashes": len(crashes),
-        "crash": repr(crashes[0])[:300] if crashes else None,
-        "seconds": ended - began,
-        "cpu_ms_a_poll_overall": 1000 * (meter.cpu[-1] - meter.cpu[0]) / max(counts["requests"], 1),
+        "seconds": meter.times[-1] - began,
+        "cpu_ms_a_poll_overall": 1000 * cpu / max(counts["requests"], 1),
         "handshakes": counts["handshakes"],
         "connections": counts["most_open"],
         "rss_kb_a_wait": (max(meter.rss) - rss_before) / 1024 / work.waits,

@@ -14,7 +14,7 @@ from benchmarks.machine import CHECKOUT
 from benchmarks.run import RESULTS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     Runs = list[dict[str, Any]]
@@ -40,6 +40,8 @@ COLUMNS = {
     "late p50 ms": ("late_ms", "p50"),
     "late p99 ms": ("late_ms", "p99"),
     "wrong ends": ("wrong_ends",),
+    "connections looked up": ("connection_lookups",),
+    "log lines a wait": ("log_lines_a_wait",),
     "client's core": ("cpu_share",),
     "server's core": ("server_cpu_share",),
 }
@@ -102,25 +104,30 @@ def waits_tables(runs: Runs) -> str:
     text = ""
     for (waits, interval, polls), same in groups(runs, size).items():
         kinds = groups(same, lambda run: run["kind"])
+        columns = {
+            heading: path
+            for heading, path in COLUMNS.items()
+            if any(value(run, path) is not None for run in same)
+        }
         rows = [
-            [kind, *(cell(value(run, path) for run in of_kind) for path in COLUMNS.values())]
+            [kind, *(cell(value(run, path) for run in of_kind) for path in columns.values())]
             for kind, of_kind in kinds.items()
         ]
         text += f"\n{waits} waits, a poll every {interval:g} s, {polls} polls each:\n\n"
-        text += table(["", *COLUMNS], rows) + "\n"
+        text += table(["", *columns], rows) + "\n"
         for kind in kinds:
             if kind != "roe" and "roe" in kinds:
-                text += f"- {ratio(kinds['roe'], kinds[kind], kind)}\n"
+                text += "".join(f"- {line}\n" for line in ratios(kinds["roe"], kinds[kind], kind))
     return text
 
 
-def ratio(ours: Runs, theirs: Runs, name: str) -> str:
+def ratios(ours: Runs, theirs: Runs, name: str) -> Iterator[str]:
     """Say how many times another kind's CPU a poll ours is, round by round."""
-    # Who blocks the loop may have no time that is steady; then all of the run is compared, of both.
-    steady = all(value(run, ("cpu_ms_a_poll",)) for run in (*ours, *theirs))
-    path = ("cpu_ms_a_poll",) if steady else ("cpu_ms_a_poll_overall",)
-    ratios = [(value(a, path) or 0) / (value(b, path) or 1) for a, b in zip(ours, theirs, strict=False)]
-    return f"CPU a poll, roe to {name}{'' if steady else ', over the whole run'}: {cell(ratios)}"
+    for figure, part in (("cpu_ms_a_poll", ""), ("cpu_ms_a_poll_overall", ", with start and end")):
+        pairs = [(value(a, (figure,)), value(b, (figure,))) for a, b in zip(ours, theirs, strict=False)]
+        # Who blocks the loop may have no time that is steady.
+        if all(a and b for a, b in pairs):
+            yield f"CPU a poll{part}, roe to {name}: {cell(a / b for a, b in pairs if a and b)}"
 
 
 def plain_table(runs: Runs) -> str:

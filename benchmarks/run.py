@@ -34,7 +34,7 @@ def waits(scenario: Scenario, to: Server) -> Iterator[dict[str, Any]]:
                 kind = KINDS[name]
                 work = replace(any_work, service=kind.service)
                 order = json.dumps(asdict(work)), str(to.control), str(CLIENT_CORE)
-                cost = to.python(kind, "-m", "benchmarks.client", name, *order)
+                cost = to.python(kind, "-m", scenario.client, name, *order)
                 yield {"kind": name, "round": number, "work": asdict(work), "cost": cost}
 
 

@@ -20,11 +20,13 @@ class Scenario:
     :param kinds: Who waits.
     :param works: What is done, for the service of each kind.
     :param rounds: How often.
+    :param client: The module that does a run.
     """
 
     kinds: Sequence[str]
     works: Sequence[Work]
     rounds: int = 1
+    client: str = "benchmarks.client"
 
 
 OURS = ("floor", "roe")
@@ -36,6 +38,9 @@ MANY = {waits: Work("roe", waits, interval=waits / 1000, polls=12) for waits in 
 SCENARIOS = {
     "1000 waits": Scenario(OURS, [Work("roe", 1000)], rounds=5),
     "5000 waits": Scenario(OURS, [MANY[5000]], rounds=5),
+    "whole lives": Scenario(
+        OURS, [Work("roe", 1000), Work("roe", 1000, polls=40)], rounds=5, client="benchmarks.triggerer"
+    ),
     "keep-alive": Scenario(["roe"], [Work("roe", 1000, 20.0, polls=8), Work("roe", 1000, 60.0, polls=9)]),
     "scale": Scenario(
         OURS, [*(Work("roe", waits) for waits in (100, 300, 1000)), MANY[3000], MANY[10_000]], rounds=2

@@ -23,6 +23,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     works = [Work("roe", number, interval=0.2, polls=4) for number in (5, 20)]
     with server() as to:
         keep("scale", waits(Scenario(OURS, works), to), folder)
+        lives = Scenario(OURS, works[1:], client="benchmarks.triggerer")
+        keep("whole lives", waits(lives, to), folder)
         keep("poke", poke.runs(OURS, to, rounds=1, pokes=5), folder)
     keep("imports", imports.runs(["roe"], rounds=1), folder)
     return folder
@@ -36,6 +38,17 @@ def test_each_wait_polls_as_often_as_it_should_and_ends_once(results):
         assert cost["polls"] == cost["polls_expected"] == 4 * run["work"]["waits"]
         assert (cost["requests_unknown"], cost["wrong_ends"], cost["crashes"]) == (0, 0, 0)
         assert 1 <= cost["connections"] <= cost["handshakes"] <= run["work"]["waits"]
+
+
+def test_whole_lives_are_led_in_airflows_own_triggerer(results):
+    for run in report.read(results)["whole-lives"]:
+        cost = run["cost"]
+        assert (cost["polls"], cost["requests_unknown"], cost["wrong_ends"]) == (80, 0, 0)
+        assert cost["connection_lookups"] >= 1
+        assert cost["log_lines_a_wait"] >= 3, "Airflow's own"
+    text = report.report(results)
+    assert "connections looked up" in text.partition("## whole-lives")[2]
+    assert "connections looked up" not in text.partition("## whole-lives")[0]
 
 
 def test_a_task_in_poke_mode_keeps_one_connection(results):
