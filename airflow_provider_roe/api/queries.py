@@ -54,7 +54,7 @@ _ABSENT = object()
 
 
 class QueryState(Enum):
-    """What a status means for somebody who waits."""
+    """The meaning of a status for somebody who waits."""
 
     RUNNING = "running"
     SUCCEEDED = "succeeded"
@@ -172,7 +172,7 @@ class QueryResult:
 
 
 def status_request(query_id: object, organization_id: str | None) -> Request:
-    """Ask how far a query is."""
+    """Ask for a query's status."""
     return _query_request("status", uuid(query_id, "query_id"), organization_id, MAX_BODY)
 
 
@@ -184,7 +184,7 @@ def result_request(query_id: object, organization_id: str | None) -> Request:
 def submit_request(
     sql: str, organization_id: str | None, *, worksheet_id: object = None, use_admin: bool = False
 ) -> Request:
-    """Submit SQL, to be run by and by."""
+    """Submit SQL."""
     if not isinstance(sql, str) or not sql.strip():
         raise RoeInputError(f"sql must be a query's text, not {clip(repr(sql), 100)}.")
     if organization_id is None and worksheet_id is None:
@@ -219,7 +219,7 @@ def classify(
     failure_statuses: frozenset[str] = frozenset(),
 ) -> tuple[QueryState, bool]:
     """
-    Say what a status means, and whether it is one that is known.
+    Return the meaning of a status, and whether it is one that is known.
 
     An unknown status of a query that has a finishing time is its end, and never a success; without one the
     query is taken to run.
@@ -321,7 +321,7 @@ def read_parsed_result(
     failure_statuses: frozenset[str] = frozenset(),
 ) -> QueryResult:
     """
-    Do as :func:`read_result` does, without a look at the rows' number and width: see :func:`check_rows`.
+    Read a result as :func:`read_result` does, but for the rows' number and width: see :func:`check_rows`.
 
     A result has no finishing time: an unknown status is not the query's end, and so no success.
 

@@ -43,7 +43,7 @@ class Calls:
         return queries.read_submitted(request, self._send(request))
 
     def status(self, query_id: str) -> QueryStatus:
-        """Ask how far a query is; twice before an end with a status that is unknown is believed."""
+        """Ask for a query's status; twice before an end with a status that is unknown is believed."""
         status = self._status(query_id)
         return self._status(query_id) if status.ended_unknown else status
 
@@ -79,7 +79,7 @@ class AsyncCalls:
         self.organization_id = _organization(self.connection, organization_id)
 
     async def status(self, query_id: str) -> QueryStatus:
-        """Do as :meth:`Calls.status` does."""
+        """Ask for a query's status as :meth:`Calls.status` does."""
         status = await self._status(query_id)
         return await self._status(query_id) if status.ended_unknown else status
 

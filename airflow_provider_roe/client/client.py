@@ -127,7 +127,7 @@ class AsyncClient:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Do as :meth:`Client.call` does, without blocking the event loop."""
+        """Make a call as :meth:`Client.call` does, without blocking the event loop."""
         refused: Turn | None = None
         while True:
             try:

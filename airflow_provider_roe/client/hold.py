@@ -1,4 +1,4 @@
-"""What a 429 means to all who share a session: nobody asks until the service wants to be asked again."""
+"""The hold after a 429: nobody asks until the service wants to be asked again."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Hold:
 
     async def wait(self, seconds: float) -> None:
         """
-        Return when the service wants to be asked again, which is at once unless it said otherwise.
+        Hold a request back until the service wants to be asked again.
 
         :param seconds: How long to wait at most.
         """

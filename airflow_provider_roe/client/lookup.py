@@ -28,7 +28,7 @@ def look_up(conn_id: str, *, was_there: bool = False) -> RoeConnection:
 
 
 async def alook_up(conn_id: str, *, was_there: bool = False) -> RoeConnection:
-    """Do as :func:`look_up` does, on an event loop."""
+    """Return a connection's checked fields as :func:`look_up` does, without blocking the event loop."""
     try:
         return RoeConnection.read(await get_async_connection(conn_id))
     except Exception as e:

@@ -52,7 +52,7 @@ class Retries:
         return min(max(_backoff(self._failures), wanted), left)
 
     def over(self) -> None:
-        """Tell, where attempts had failed, that Roe answers again."""
+        """Tell the log that Roe answers again, where attempts had failed."""
         if self._failures:
             self.troubles.over(self._failures + 1, time.monotonic() - self._began)
 

@@ -97,7 +97,7 @@ class SharedConnection:
         return self._session.connection.retry_window if self._session else self._retry_window
 
     def doubt(self) -> None:
-        """Have the connection looked up again soon: somebody may have mended it."""
+        """Let the connection be looked up again soon: somebody may have mended it."""
         self._renew_at = min(self._renew_at, self._looked_up_at + DOUBT_AFTER)
 
     async def turn(self, retries: Retries, refused: Turn | None = None) -> Turn:

@@ -70,7 +70,7 @@ class Troubles:
             self._log.info("Roe answers again, after %d attempts in %.0f s.", attempts, seconds)
 
     def sum_up(self) -> None:
-        """Tell how often trouble of each cause came, if there was more than has been told."""
+        """Tell the log how often trouble of each cause came, if there was more than has been told."""
         if any(count > 1 for count in self._counts.values()):
             causes = (f"{cause} ({count} x)" for cause, count in self._counts.most_common())
             self._log.info("Trouble on the way: %s.", "; ".join(causes))

@@ -107,7 +107,7 @@ class RoeHook(BaseHook):
 
     def get_query_status(self, query_id: str) -> QueryStatus:
         """
-        Ask how far a query is.
+        Ask for a query's status.
 
         An end with a status that is unknown is believed only when it is read twice.
 
@@ -235,7 +235,7 @@ class RoeHook(BaseHook):
         poll_interval: float | timedelta = 60.0,
     ) -> pandas.DataFrame | polars.DataFrame:
         """
-        Do as :meth:`run` does, and return a data frame: of the last statement that returns columns.
+        Run SQL as :meth:`run` does, and return a data frame: of the last statement that returns columns.
 
         :param df_type: ``pandas`` or ``polars``: whichever it is has to be installed, as an extra of ours.
         :raises RoeInputError: No statement returns columns, or a package is missing.
@@ -266,7 +266,7 @@ class RoeHook(BaseHook):
             yield result
 
     async def aget_query_status(self, query_id: str) -> QueryStatus:
-        """Do as :meth:`get_query_status` does, without blocking the event loop."""
+        """Ask for a query's status as :meth:`get_query_status` does, without blocking the event loop."""
         async with SharedConnection.of(self.roe_conn_id) as shared:
             client = AsyncClient(shared, self.organization_id)
             return await client.call(self._retries(), AsyncCalls.status, query_id)

@@ -183,7 +183,7 @@ class RoeQueryOperator(ResumableJobMixin, QueryTask):
         return sha256(json.dumps(asked, default=str).encode()).hexdigest()
 
     def get_job_status(self, external_id: Any, context: Context) -> str:
-        """Return how far the query of an earlier try is."""
+        """Return the state of the query of an earlier try."""
         match external_id:
             case {"query_id": str(query_id), "asked": asked} if asked == self._asked():
                 try:
@@ -225,7 +225,7 @@ class RoeQueryOperator(ResumableJobMixin, QueryTask):
         return self._value
 
     def get_job_result(self, external_id: Any, context: Context) -> Any:
-        """Return what the task returns; of a query that had succeeded before this try, by looking at it."""
+        """Return the task's value; of a query that had succeeded before this try, by looking at it."""
         return self._value if self.query_id else self.poll_until_complete(external_id, context)
 
     # What QueryTask asks for
@@ -292,10 +292,10 @@ class RoeQueryOperator(ResumableJobMixin, QueryTask):
         """Tell OpenLineage which query this was. Its provider asks so after a failure, too."""
         from airflow_provider_roe.openlineage import lineage
 
-        return lineage(self)
+        return lineage(self.hook, str(self.sql), self.query_id)
 
     def on_kill(self) -> None:
-        """Tell that the query goes on."""
+        """Leave the query as it is, and say so."""
         if self.query_id:
             self.log.warning(
                 "The task is killed. Query %s goes on at Roe, which has no call to cancel it.", self.query_id

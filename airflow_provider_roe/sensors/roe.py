@@ -92,7 +92,7 @@ class RoeQueryStatusSensor(QueryTask, BaseSensorOperator):
         return outcome
 
     def poke(self, context: Context) -> bool | PokeReturnValue:
-        """Ask once how far the query is."""
+        """Ask once for the query's status."""
         wait = self._wait = self._wait or self._begin(context)
         event = self._poll(wait)
         if event is None:
@@ -116,7 +116,7 @@ class RoeQueryStatusSensor(QueryTask, BaseSensorOperator):
         return max(min(interval, self.timeout - run_duration()), HAND_OVER)
 
     def _failure(self, error: BaseException) -> BaseException:
-        """Return what a task raises that is to fail, or to be skipped for this."""
+        """Return the exception that fails the task for an error, or skips it."""
         final = isinstance(error, AirflowFailException | AirflowSensorTimeout | AirflowTaskTimeout)
         if self.never_fail or (self.soft_fail and final):
             return AirflowSkipException(str(error))

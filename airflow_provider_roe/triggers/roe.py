@@ -16,13 +16,14 @@ from airflow_provider_roe.client.retry import Retries
 from airflow_provider_roe.client.shared import SharedConnection
 from airflow_provider_roe.exceptions import RoeError
 from airflow_provider_roe.hooks.roe import RoeHook
+from airflow_provider_roe.waiting.stored import WaitArguments  # noqa: TC001 - the documentation links it
 from airflow_provider_roe.waiting.wait import HAND_OVER, Wait
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from typing import Unpack
 
-    from airflow_provider_roe.waiting.stored import Event, QueryTriggerArguments, WaitArguments
+    from airflow_provider_roe.waiting.stored import Event, QueryTriggerArguments
 
 #: Seconds over which the first polls of tasks that deferred together are spread.
 FIRST_POLL_SPREAD = 2.0

@@ -61,7 +61,7 @@ class WaitingTask(BaseOperator):
         raise NotImplementedError
 
     def _ask(self, retries: Retries) -> QueryStatus:
-        """Ask how far it is."""
+        """Ask for the status of what is waited for."""
         raise NotImplementedError
 
     def _new_trigger(self, arguments: TriggerArguments) -> BaseTrigger:
@@ -69,11 +69,11 @@ class WaitingTask(BaseOperator):
         raise NotImplementedError
 
     def _finish(self, ended: dict[str, Any], context: Context) -> Any:
-        """Return what the task returns once there is a success."""
+        """Return the task's value once there is a success."""
         return ended
 
     def _failure(self, error: BaseException) -> BaseException:
-        """Return what the task raises for an error."""
+        """Return the exception that the task raises for an error."""
         return error
 
     def execute_complete(self, context: Context, event: Any = None) -> Any:

@@ -59,7 +59,7 @@ class Wait:
         self._last: QueryStatus | None = None
 
     def arguments(self) -> WaitArguments:
-        """Return what it takes to go on with this wait elsewhere."""
+        """Return the arguments to go on with this wait elsewhere."""
         return {
             "started_at": self.started_at,
             "timeout": self.timeout,
@@ -83,7 +83,7 @@ class Wait:
         return in_words(time.time() - self.started_at)
 
     def tell_start(self, conn_id: str) -> None:
-        """Tell what is waited for."""
+        """Tell the log what is waited for."""
         self.log.info(
             "Waiting for %s on connection %s, for at most %s", self.subject, conn_id, in_words(self.timeout)
         )
