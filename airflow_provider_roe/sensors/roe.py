@@ -17,11 +17,11 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_roe.hooks.roe import RoeHook
 from airflow_provider_roe.operators._query_task import QueryTask
-from airflow_provider_roe.waiting.wait import HAND_OVER
+from airflow_provider_roe.waiting.wait import HAND_OVER, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     from airflow.providers.common.compat.sdk import Context, XComArg
 
@@ -48,8 +48,8 @@ class RoeQueryStatusSensor(QueryTask, BaseSensorOperator):
     :param organization_id: UUID of the query's organization; by default the connection's. (templated)
     :param deferrable: Whether to wait in the triggerer, where a wait occupies no worker slot. By default as
         ``[operators] default_deferrable`` says. It wins over ``mode``.
-    :param defer_after: Seconds to poll on the worker before deferring. By default 10, or 0 (one poll) for a
-        mapped task.
+    :param defer_after: Seconds, or a timedelta, to poll on the worker before deferring. By default 10, or 0
+        (one poll) for a mapped task.
     :param kwargs: Arguments of all sensors. ``poke_interval``, ``exponential_backoff``, ``max_wait``,
         ``timeout`` and the fail flags mean the same in every mode. Polls come after 1, 2, 4, … s until
         ``poke_interval`` is reached; with ``mode="reschedule"`` they are always ``poke_interval`` apart, and
@@ -69,7 +69,7 @@ class RoeQueryStatusSensor(QueryTask, BaseSensorOperator):
         roe_conn_id: str = RoeHook.default_conn_name,
         organization_id: str | None = None,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
-        defer_after: float | None = None,
+        defer_after: float | timedelta | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -77,7 +77,7 @@ class RoeQueryStatusSensor(QueryTask, BaseSensorOperator):
         self.roe_conn_id = roe_conn_id
         self.organization_id = organization_id
         self.deferrable = deferrable
-        self.defer_after = defer_after
+        self.defer_after = None if defer_after is None else seconds(defer_after, "defer_after")
         if deferrable:
             self.mode = "poke"
         self._wait: Wait | None = None

@@ -76,6 +76,14 @@ class TestArguments:
     def test_what_names_the_query_is_templated(self):
         assert set(RoeQueryStatusSensor.template_fields) == {"query_id", "roe_conn_id", "organization_id"}
 
+    def test_the_time_on_the_worker_may_be_a_timedelta(self):
+        assert new_sensor(defer_after=timedelta(minutes=1)).defer_after == 60
+
+    @pytest.mark.parametrize("defer_after", [-1, True, "10", timedelta(-1), math.nan], ids=repr)
+    def test_another_time_on_the_worker_is_refused(self, defer_after):
+        with pytest.raises(RoeInputError, match="defer_after must be a number of seconds or a timedelta"):
+            new_sensor(defer_after=defer_after)
+
     @pytest.mark.parametrize("mode", ["poke", "reschedule"])
     def test_deferrable_wins_over_mode(self, mode):
         sensor = new_sensor(deferrable=True, mode=mode)
