@@ -9,7 +9,8 @@ What Roe does is not documented everywhere. Where it is not, this is what the si
 - The result of a query that has not ended, or has failed, is its status with an empty list of results.
 - *Run and wait* holds the request until the query has ended, and answers 400 with its error if it failed.
 - Any worksheet id is taken for an existing worksheet.
-- A body that is not declared as JSON is refused with 415.
+- What is wrong with a parameter is told with 400 and a ``message`` that begins with the parameter's name.
+- Of the bodies that Roe takes, only JSON is taken; any other is refused with 415.
 """
 
 from __future__ import annotations
@@ -50,9 +51,10 @@ _NOT_A_UUID = "Must be a valid UUID."
 class _Refusal(Exception):
     """An answer other than 200."""
 
-    def __init__(self, status: int, body: object, **headers: str) -> None:
-        super().__init__(body)
-        self.answer = _json(body, status, **headers)
+    def __init__(self, status: int, message: str, **headers: str) -> None:
+        super().__init__(message)
+        # Roe documents the former for its own 400, and the latter is how its framework words the others.
+        self.answer = _json({"message" if status == 400 else "detail": message}, status, **headers)
 
 
 def route(path: str) -> tuple[str, str | None]:
@@ -74,7 +76,7 @@ async def answer(roe: RoeSimulator, record: RecordedRequest) -> web.Response:
     try:
         _authorize(roe, record)
         if record.method != (allowed := _METHODS[record.call]):
-            raise _Refusal(405, {"detail": f'Method "{record.method}" not allowed.'}, Allow=allowed)
+            raise _Refusal(405, f'Method "{record.method}" not allowed.', Allow=allowed)
         match record.call:
             case "submit":
                 query = _create(roe, record, _json_body(record), record.query)
@@ -98,39 +100,40 @@ def _authorize(roe: RoeSimulator, record: RecordedRequest) -> None:
         message = "Invalid API key."
     else:
         return
-    raise _Refusal(401, {"detail": message}, **{"WWW-Authenticate": 'Bearer realm="api"'})
+    raise _Refusal(401, message, **{"WWW-Authenticate": 'Bearer realm="api"'})
 
 
 def _find(roe: RoeSimulator, record: RecordedRequest) -> Query:
     _check_organization(roe, record.query.get("organization_id"))
     if query := roe.queries.get(record.query_id or ""):
         return query
-    raise _Refusal(404, {"detail": "Query not found."})
+    raise _Refusal(404, "Query not found.")
 
 
 def _create(roe: RoeSimulator, record: RecordedRequest, body: dict[str, Any], access: Any) -> Query:
     """Create a query; ``access`` is where this call expects the organization: body or query string."""
-    worksheet_id = body.get("worksheet_id") or access.get("worksheet_id")
-    _check_organization(roe, access.get("organization_id"), required=not worksheet_id)
-    if worksheet_id is not None and not _uuid(worksheet_id):
-        raise _Refusal(400, {"worksheet_id": [_NOT_A_UUID]})
+    given = body.get("worksheet_id") or access.get("worksheet_id")
+    _check_organization(roe, access.get("organization_id"), required=not given)
+    worksheet_id = _uuid(given)
+    if given is not None and not worksheet_id:
+        raise _Refusal(400, f"worksheet_id: {_NOT_A_UUID}")
     if not isinstance(body.get("use_admin", False), bool):
-        raise _Refusal(400, {"use_admin": ["Must be a valid boolean."]})
+        raise _Refusal(400, "use_admin: Must be a valid boolean.")
     if "query" not in body:
-        raise _Refusal(400, {"query": [_REQUIRED]})
+        raise _Refusal(400, f"query: {_REQUIRED}")
     match body["query"]:
         case None:
-            raise _Refusal(400, {"query": ["This field may not be null."]})
+            raise _Refusal(400, "query: This field may not be null.")
         case str(sql) if sql.strip():
             try:
-                record.query_id = roe.submit(sql, worksheet_id=worksheet_id)
+                record.query_id = roe.submit(sql, worksheet_id=str(worksheet_id) if worksheet_id else None)
             except ValueError as e:
-                raise _Refusal(400, {"query": [str(e)]}) from e
+                raise _Refusal(400, f"query: {e}") from e
             return roe.queries[record.query_id]
         case str():
-            raise _Refusal(400, {"query": ["This field may not be blank."]})
+            raise _Refusal(400, "query: This field may not be blank.")
         case _:
-            raise _Refusal(400, {"query": ["Not a valid string."]})
+            raise _Refusal(400, "query: Not a valid string.")
 
 
 async def _result(query: Query) -> dict[str, Any]:
@@ -144,7 +147,7 @@ async def _run(query: Query) -> list[dict[str, Any]]:
     while query.finished_at is None:  # noqa: ASYNC110 - a matter of time, there is no event
         await asyncio.sleep(0.02)
     if query.failed:
-        raise _Refusal(400, [query.error or f"The query ended as {query.status}."])
+        raise _Refusal(400, query.error or f"The query ended as {query.status}.")
     results: list[dict[str, Any]] = (await _result(query))["results"]
     return results
 
@@ -152,24 +155,23 @@ async def _run(query: Query) -> list[dict[str, Any]]:
 def _check_organization(roe: RoeSimulator, organization_id: object, required: bool = False) -> None:
     if organization_id in (None, ""):
         if required:
-            raise _Refusal(400, {"organization_id": [_REQUIRED]})
+            raise _Refusal(400, f"organization_id: {_REQUIRED}")
     elif not (organization := _uuid(organization_id)):
-        raise _Refusal(400, {"organization_id": [_NOT_A_UUID]})
+        raise _Refusal(400, f"organization_id: {_NOT_A_UUID}")
     elif organization != UUID(roe.organization_id):
-        raise _Refusal(403, {"detail": "You do not have permission to perform this action."})
+        raise _Refusal(403, "You do not have permission to perform this action.")
 
 
 def _json_body(record: RecordedRequest) -> dict[str, Any]:
     content_type = record.headers.get("Content-Type", "")
     if content_type.partition(";")[0].strip().lower() != "application/json":
-        raise _Refusal(415, {"detail": f'Unsupported media type "{content_type}" in request.'})
+        raise _Refusal(415, f'Unsupported media type "{content_type}" in request.')
     try:
         body = json.loads(record.body)
     except (ValueError, RecursionError) as e:
-        raise _Refusal(400, {"detail": f"JSON parse error - {e}"}) from e
+        raise _Refusal(400, f"JSON parse error - {e}") from e
     if not isinstance(body, dict):
-        expected = f"Invalid data. Expected a dictionary, but got {type(body).__name__}."
-        raise _Refusal(400, {"non_field_errors": [expected]})
+        raise _Refusal(400, f"Invalid data. Expected a dictionary, but got {type(body).__name__}.")
     return body
 
 

@@ -9,6 +9,13 @@ from airflow_provider_roe.testing.sql import Outcome
 
 #: Statuses that leave no results. Stated here anew: what is tested is not to be believed.
 _FAILURES = {"FAILURE", "FAILED", "ERROR", "REVOKED", "REJECTED", "IGNORED", "CANCELLED", "CANCELED"}
+_CREATOR = {
+    "id": 1,
+    "email": "airflow@example.com",
+    "first_name": "Air",
+    "last_name": "Flow",
+    "display_name": "Air Flow",
+}
 
 
 class State(NamedTuple):
@@ -118,6 +125,15 @@ class Query:
         """Answer to a submit call."""
         state = self.state
         created_at = _rfc3339(self.created_at)
+        organization = {"id": organization_id, "name": "Simulated organization", "created_at": created_at}
+        worksheet = {
+            "id": self.worksheet_id,
+            "name": "Untitled worksheet",
+            "created_at": created_at,
+            "updated_at": created_at,
+            "creator": _CREATOR,
+            "organization": organization,
+        }
         return {
             "id": self.id,
             "query_task_id": self.task_id,
@@ -128,9 +144,9 @@ class Query:
             "created_at": created_at,
             "updated_at": created_at,
             "finished_at": _rfc3339(state.finished_at),
-            "worksheet": {"id": self.worksheet_id, "name": "Untitled worksheet", "created_at": created_at},
-            "organization": {"id": organization_id, "name": "Simulated organization"},
-            "creator": {"id": 1, "email": "airflow@example.com", "first_name": "Air", "last_name": "Flow"},
+            "worksheet": worksheet,
+            "organization": organization,
+            "creator": _CREATOR,
         }
 
     def _time(self, elapsed: float) -> datetime:

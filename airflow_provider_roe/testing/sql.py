@@ -57,7 +57,7 @@ def run(sql: str, seconds: float = _SECONDS) -> Outcome:
         results.extend(_run_statement(database, statement) for statement in split(sql))
         if not results:
             error = "Empty query"
-    except (sqlite3.Error, sqlite3.Warning, UnicodeError) as e:
+    except (sqlite3.Error, sqlite3.Warning, ValueError) as e:  # a NUL or a lone surrogate is a ValueError
         interrupted = getattr(e, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT
         error = f"Timeout exceeded: maximum {seconds:g} seconds" if interrupted else str(e)
     finally:

@@ -185,7 +185,7 @@ class TestTheHead:
         fault = json.dumps({"faults": [{"head": "HTTP/1.1 299 \r\nContent-Length: {length}\r\n\r\n"}]})
         query_id = client.submit(f"/* simulate {fault} */ SELECT 1").json()["id"]
         response = client.status(query_id)
-        assert (response.status_code, response.json()["status"]) == (299, "SUCCESS")
+        assert (response.status_code, response.json()["worksheet_query_id"]) == (299, query_id)
 
     def test_comes_after_interim_answers(self, roe):
         roe.add_fault(Fault(interim=[100, 103, 199]))

@@ -127,6 +127,11 @@ def test_text_that_is_not_unicode_fails():
     assert "surrogates not allowed" in run("SELECT '\ud800'").error
 
 
+@pytest.mark.parametrize("sql", ["\0", "SELECT '\0'", "SELECT 1; \0"])
+def test_text_with_a_nul_fails(sql):
+    assert "null character" in run(sql).error
+
+
 def test_the_first_failing_statement_ends_the_query():
     outcome = run("SELECT 1; SELECT * FROM nowhere; SELECT 3")
     assert outcome.error == "no such table: nowhere"
