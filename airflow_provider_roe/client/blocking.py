@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from airflow_provider_roe.client.transport import (
     ca_bundle,
@@ -33,11 +33,11 @@ def open_session(connection: RoeConnection) -> requests.Session:
 
     import requests
 
-    from airflow_provider_roe.client.interim import FinalAnswerAdapter
+    from airflow_provider_roe.client.adapter import Adapter
 
     session = requests.Session()
     for scheme in ("http://", "https://"):
-        session.mount(scheme, FinalAnswerAdapter())
+        session.mount(scheme, Adapter())
     session.trust_env = False  # it would let .netrc replace our Authorization
     session.get_redirect_target = lambda resp: None  # type: ignore[method-assign]
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
@@ -54,8 +54,7 @@ def send(session: requests.Session, connection: RoeConnection, request: Request)
     """
     Send a request and read the answer, whatever it says.
 
-    The connection's ``request_timeout`` bounds the whole, but for a server that sends its headers byte by
-    byte: requests has no bound for those.
+    The connection's ``request_timeout`` bounds the whole.
 
     :raises RoeUnavailableError: There is no whole answer.
     """
@@ -93,10 +92,7 @@ def download(
             answer = stack.enter_context(_answer(session, connection, request, request_id))
             check_encoding(answer.headers.get("Content-Encoding", ""))
             if not 200 <= answer.status_code < 300:
-                body = _start(answer, request, give_up_at)
-                return make_response(
-                    connection, request, answer.status_code, answer.headers, body, request_id
-                )
+                return _response(connection, request, answer, _start(answer, request, give_up_at), request_id)
         until = 1024 * 1024
         while True:
             with _unavailability(connection, request, request_id):
@@ -106,9 +102,7 @@ def download(
             file.write(chunk)  # not within the above: a full disk is no trouble of Roe's
             start += chunk[: 1000 - len(start)]
             if not chunk:
-                return make_response(
-                    connection, request, answer.status_code, answer.headers, start, request_id
-                )
+                return _response(connection, request, answer, start, request_id)
             if file.tell() > until:
                 until = file.tell() + 1024 * 1024
                 give_up_at = time.monotonic() + connection.request_timeout
@@ -117,19 +111,26 @@ def download(
 def _response(
     connection: RoeConnection, request: Request, answer: requests.Response, body: bytearray, request_id: str
 ) -> Response:
-    return make_response(connection, request, answer.status_code, answer.headers, body, request_id)
+    from requests.structures import CaseInsensitiveDict
+
+    # The first of a repeated field counts, as on a loop; requests would join them.
+    headers = CaseInsensitiveDict(reversed(list(answer.raw.headers.iteritems())))
+    return make_response(connection, request, answer.status_code, headers, body, request_id)
 
 
 @contextmanager
 def _answer(
     session: requests.Session, connection: RoeConnection, request: Request, request_id: str
 ) -> Iterator[requests.Response]:
+    from urllib3 import Timeout
+
+    timeout: Any = Timeout(total=connection.request_timeout)  # requests' types lack it
     with session.request(
         request.method,
         url_of(connection, request),
         json=request.json,
         headers={"X-Request-ID": request_id},
-        timeout=connection.request_timeout,
+        timeout=timeout,
         allow_redirects=False,
         stream=True,
     ) as answer:

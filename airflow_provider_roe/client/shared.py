@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 from weakref import WeakKeyDictionary
 
 from airflow_provider_roe.client.transport import (
@@ -90,13 +89,16 @@ class SharedSession:
         verify, proxy = await asyncio.to_thread(_prepare, self.connection)
         import aiohttp
 
+        from airflow_provider_roe.client.connector import HEAD_LIMITS, Answer, Connector
+
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, keepalive_timeout=KEEPALIVE, ssl=verify),
+            connector=Connector(limit=MAX_CONNECTIONS, keepalive_timeout=KEEPALIVE, ssl=verify),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=headers(self.connection),
             proxy=proxy,
-            response_class=_final_answer(),
+            response_class=Answer,
             timeout=aiohttp.ClientTimeout(total=self.connection.request_timeout),
+            **HEAD_LIMITS,
         )
 
     async def send(self, request: Request, until: float = 0.0) -> Response:
@@ -170,23 +172,6 @@ class SharedSession:
 
 
 def _prepare(connection: RoeConnection) -> tuple[ssl.SSLContext | bool, str | None]:
-    import aiohttp  # noqa: F401 - imported here, off the event loop
+    import airflow_provider_roe.client.connector  # noqa: F401 - imported here, off the event loop
 
     return tls_context(connection), proxy_for(connection)
-
-
-@cache
-def _final_answer() -> type[aiohttp.ClientResponse]:
-    """Return a class of answers of which 101, the one interim answer that aiohttp does not skip, is none."""
-    import aiohttp
-
-    class FinalAnswer(aiohttp.ClientResponse):
-        async def start(self, connection: Any) -> aiohttp.ClientResponse:
-            protocol = connection.protocol  # which it may give back for other requests
-            await super().start(connection)
-            if self.status == 101:
-                protocol.close()
-                raise aiohttp.ClientConnectionError("101 Switching Protocols")
-            return self
-
-    return FinalAnswer

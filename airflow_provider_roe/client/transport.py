@@ -2,8 +2,8 @@
 What both ways of sending a request have in common: its headers, certificates and proxy, and what went wrong.
 
 Neither follows redirects, keeps cookies or reads ``.netrc``; both heed the usual proxy environment variables,
-verify certificates against the same bundle, skip interim answers (1xx), and read an answer to a bound. Both
-libraries are imported where they are first used, for this module is imported wherever a DAG is parsed.
+verify certificates against the same bundle, read heads alike, and an answer to a bound. Both libraries are
+imported where they are first used, for this module is imported wherever a DAG is parsed.
 """
 
 from __future__ import annotations

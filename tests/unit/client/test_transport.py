@@ -560,3 +560,259 @@ class TestCompression:
             [sys.executable, "-c", GETS_THEM, send.__name__, *urls], check=True, stdout=subprocess.PIPE
         )
         assert float(ended.stdout) < 100
+
+
+def final(*fields: str | bytes, line: str = "HTTP/1.1 200 OK", body: bytes = ENDED) -> bytes:
+    """Return an answer with a length and further fields, in front."""
+    lines = [line, *fields, f"Content-Length: {len(ENDED)}", "", ""]
+    return b"\r\n".join(line if isinstance(line, bytes) else line.encode() for line in lines) + body
+
+
+def in_one_chunk(*fields: str, line: str = "HTTP/1.1 200 OK") -> bytes:
+    chunk = b"%x\r\n%b\r\n0\r\n\r\n" % (len(ENDED), ENDED)
+    return "\r\n".join([line, *fields, "", ""]).encode() + chunk
+
+
+def until_closed(answer: bytes) -> Callable[[socket.socket], None]:
+    def send(client: socket.socket) -> None:
+        client.sendall(answer)
+        client.shutdown(socket.SHUT_WR)
+
+    return send
+
+
+#: Heads that are understood in one way, however odd they look.
+READ = {
+    "150 fields": final(*(f"X-{n}: {n}" for n in range(150))),
+    "999 further fields": final(*(f"X-{n}: {n}" for n in range(999))),
+    "150 repeated fields": final(*["Connection: keep-alive", "Set-Cookie: a=b"] * 75),
+    "a field of 9 KB": final("X: " + "x" * 9_000),
+    "a field of 32 KB": final("X: " + "x" * 32_768),
+    "a name of 9 KB": final("X" * 9_000 + ": x"),
+    "a folded field of 32 KB": final("X: x", *[" " + "x" * 1_000] * 32),
+    "a reason of 9 KB": final(line="HTTP/1.1 200 " + "x" * 9_000),
+    "HTTP/1.0": final(line="HTTP/1.0 200 OK"),
+    "HTTP/1.0 without a length": until_closed(b"HTTP/1.0 200 OK\r\n\r\n" + ENDED),
+    "no length": until_closed(b"HTTP/1.1 200 OK\r\n\r\n" + ENDED),
+    "no fields and no reason": until_closed(b"HTTP/1.1 200\r\n\r\n" + ENDED),
+    "no reason": final(line="HTTP/1.1 200"),
+    "no reason after its space": final(line="HTTP/1.1 200 "),
+    "a reason that is not ASCII": final(
+        "X: gr\u00fcn".encode("latin-1"), "Y: gr\u00fcn", line="HTTP/1.1 200 gr\u00fcn"
+    ),
+    "LF alone": final("X: 1").replace(b"\r\n", b"\n"),
+    "an empty line in front": b"\r\n" + FINAL,
+    "a space before the first field": final(" X: 1"),
+    "spaces around values": final("X: \t 1 \t ", "Y:2").replace(b"Length:", b"Length:   "),
+    "a continuation line": final("X: 1", " 2", "\t3"),
+    "a space before a continuation line": final("X: 1 ", "  2"),
+    "a continuation line that is blank": final("X: 1", " ", "Y: 1", "\t"),
+    "a length on a continuation line": final("X: 1").replace(b"Length: ", b"Length:\r\n "),
+    "an empty value": final("X:", "Y: "),
+    "control characters in a value": final("X: \x01\x0b\x7f"),
+    "names in odd letters": final("!#$%&'*+-.^_`|~: 1").replace(b"Content-L", b"cONTENT-l"),
+    "a length with zeros in front": final("X: 1").replace(b"Length: ", b"Length: 000"),
+    "in chunks": in_one_chunk("Transfer-Encoding: chunked"),
+    "in Chunks": in_one_chunk("TRANSFER-ENCODING:  Chunked "),
+    "in chunks, as HTTP/1.0": in_one_chunk("Transfer-Encoding: chunked", line="HTTP/1.0 200 OK"),
+    "as it is": until_closed(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\n" + ENDED),
+    "closed in the end": final("Connection: keep-alive", "Connection: close"),
+    "an upgrade that is offered": final("Connection: upgrade", "Upgrade: h2c"),
+}
+
+#: Heads that are malformed, or can be understood in several ways.
+REFUSED = {
+    "more than a thousand fields": final(*(f"X-{n}: {n}" for n in range(1001))),
+    "a field of 70 KB": final("X: " + "x" * 70_000),
+    "a reason of 70 KB": final(line="HTTP/1.1 200 " + "x" * 70_000),
+    "a length twice": final(f"Content-Length: {len(ENDED)}"),
+    "two lengths": final("content-length: 5"),
+    "a list of lengths": final().replace(b"Length: ", b"Length: %d, " % len(ENDED)),
+    **{
+        f"a length of {value!r}": final().replace(b" %d" % len(ENDED), value.encode())
+        for value in (
+            "",
+            " +21",
+            " -21",
+            " 2_1",
+            " 2 1",
+            " 0x15",
+            " 21.0",
+            " 9" * 3,
+            " " + "9" * 30,
+            "\u0662\u0661",
+        )
+    },
+    "a length that goes on": final().replace(b"Length: 2", b"Length: 2\r\n "),
+    "chunks and a length": in_one_chunk("Transfer-Encoding: chunked", f"Content-Length: {len(ENDED)}"),
+    "a length and chunks": in_one_chunk("Content-Length: 5", "Transfer-Encoding: chunked"),
+    "a length and no encoding": final("Transfer-Encoding: identity"),
+    "chunks in chunks": in_one_chunk("Transfer-Encoding: chunked, chunked"),
+    "chunks twice": in_one_chunk("Transfer-Encoding: chunked", "Transfer-Encoding: chunked"),
+    "compressed chunks": in_one_chunk("Transfer-Encoding: gzip, chunked"),
+    "an encoding that nobody knows": in_one_chunk("Transfer-Encoding: xchunked"),
+    "chunks of a quality": in_one_chunk("Transfer-Encoding: chunked;q=1"),
+    "a space before a colon": final("X : 1"),
+    "a space before the length's colon": final().replace(b"Length:", b"Length :"),
+    "a space before the encoding's colon": in_one_chunk("Transfer-Encoding : chunked"),
+    "a tab before a colon": final("X\t: 1"),
+    "a tab before the first field": final("\tX: 1"),
+    "a space in a name": final("X Y: 1"),
+    "a name in brackets": final("[X]: 1"),
+    "a name that is not ASCII": final("gr\u00fcn: 1"),
+    "no name": final(": 1"),
+    "no colon": final("X"),
+    "mail's first line": final("From me"),
+    "CR in a value": final("X: 1\r2"),
+    "CR before CRLF": final("X: 1\r"),
+    "NUL in a value": final("X: 1\0"),
+    "NUL in a name": final("X\0: 1"),
+    "CR as the end of a line": b"HTTP/1.1 200 OK\rX: 1\r\n" + FINAL.partition(b"\n")[2],
+    **{
+        f"{line!r}": final(line=line)
+        for line in (
+            "HTTP/1.1  200 OK",
+            "HTTP/1.1\t200 OK",
+            "HTTP/1.1 200\tOK",
+            " HTTP/1.1 200 OK",
+            "http/1.1 200 OK",
+            "HTTP/0.9 200 OK",
+            "HTTP/1.2 200 OK",
+            "HTTP/1.10 200 OK",
+            "HTTP/2.0 200 OK",
+            "HTTP/2 200 OK",
+            "ICY 200 OK",
+            "HTTP/1.1 20 OK",
+            "HTTP/1.1 2000 OK",
+            "HTTP/1.1 099 OK",
+            "HTTP/1.1 +20 OK",
+            "HTTP/1.1 200OK",
+            "HTTP/1.1 OK",
+            "HTTP/1.1",
+            "GET / HTTP/1.1",
+            "{}",
+        )
+    },
+    **{
+        f"cut off in {where}": until_closed(answer)
+        for where, answer in {
+            "nothing": b"",
+            "the status line": b"HTTP/1.1 200 O",
+            "a field": b"HTTP/1.1 200 OK\r\nX: 1",
+            "the last line": b"HTTP/1.1 200 OK\r\nX: 1\r\n",
+            "an interim answer": EARLY[:-2],
+        }.items()
+    },
+}
+
+
+class TestHeads:
+    """What comes before an answer's body is read alike by both libraries, or refused in both."""
+
+    @each_transport
+    @pytest.mark.parametrize("answer", READ.values(), ids=READ)
+    def test_what_can_be_understood_in_one_way_is_read(self, connection, serve, send, answer):
+        to_roe = connection(base_url=serve(answer).url, request_timeout=20)
+        assert send(to_roe, CALLS["result"], CALLS["submit"]) == [ENDED, ENDED]
+
+    @each_transport
+    @pytest.mark.parametrize("answer", REFUSED.values(), ids=REFUSED)
+    def test_what_cannot_is_refused_as_trouble_on_the_way(self, connection, serve, send, answer):
+        to_roe = connection(base_url=serve(answer).url, request_timeout=20)
+        with pytest.raises(RoeUnavailableError, match=r"the connection to .* broke") as e:
+            send(to_roe, CALLS["submit"])
+        assert not e.value.repeatable
+        assert str(e.value).isprintable()
+
+    async def test_fields_have_the_same_values(self, connection, serve):
+        fields = ["X: 1 ", "  2", "Retry-After: 7", "retry-after: 9", "Y: gr\u00fcn", "Z:", "A: b, c"]
+        to_roe = connection(base_url=serve(final(*fields)).url)
+        async with await SharedSession.open(to_roe) as shared:
+            answers = [await shared.send(CALLS["status"])]
+        with transport.open_session(to_roe) as session:
+            answers.append(await asyncio.to_thread(transport.send, session, to_roe, CALLS["status"]))
+            file = io.BytesIO()
+            answers.append(
+                await asyncio.to_thread(transport.download, session, to_roe, CALLS["result"], file)
+            )
+        for answer in answers:
+            read = {name: answer.headers.get(name) for name in ("x", "RETRY-AFTER", "Y", "z", "A", "B")}
+            assert read == {
+                "x": "1   2",
+                "RETRY-AFTER": "7",
+                "Y": "gr\u00fcn",
+                "z": "",
+                "A": "b, c",
+                "B": None,
+            }
+
+    @each_transport
+    def test_a_head_that_comes_byte_by_byte_does_not_prolong_the_wait(self, connection, serve, send):
+        def answer(client: socket.socket) -> None:
+            client.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+            while True:
+                client.sendall(b"x")
+                time.sleep(0.1)
+
+        began = time.monotonic()
+        with pytest.raises(RoeUnavailableError, match=r"did not answer within 1 s"):
+            send(connection(base_url=serve(answer).url, request_timeout=1), CALLS["status"])
+        assert time.monotonic() - began < 15
+
+    @each_transport
+    def test_it_may_come_in_pieces_of_any_size(self, connection, serve, send):
+        def answer(client: socket.socket) -> None:
+            for n in range(len(FINAL)):
+                client.sendall(FINAL[n : n + 1])
+                time.sleep(0.001)
+
+        assert send(connection(base_url=serve(answer).url), CALLS["status"]) == [ENDED]
+
+
+STALE = final(body=b'{"status": "FAILURE"}')
+
+
+class TestWhatNobodyAskedFor:
+    """What comes on a connection that is kept, before the next request, is not taken for its answer."""
+
+    @pytest.mark.parametrize(
+        "junk", [STALE, STALE * 3, b"x", EARLY], ids=["an answer", "three", "x", "a hint"]
+    )
+    def test_by_blocking_calls(self, connection, serve, junk):
+        server, send_junk = self.hasty(serve, junk)
+        to_roe = connection(base_url=server.url)
+        with transport.open_session(to_roe) as session:
+            assert transport.send(session, to_roe, CALLS["submit"]).body == ENDED
+            send_junk()
+            for _ in range(2):
+                assert transport.send(session, to_roe, CALLS["submit"]).body == ENDED
+        assert (server.requests, server.connections) == (3, 2)
+
+    @pytest.mark.parametrize("junk", [STALE, STALE * 3, b"x"], ids=["an answer", "three", "x"])
+    async def test_by_those_on_a_loop(self, connection, serve, junk):
+        server, send_junk = self.hasty(serve, junk)
+        async with await SharedSession.open(connection(base_url=server.url)) as shared:
+            assert (await shared.send(CALLS["submit"])).body == ENDED
+            await asyncio.to_thread(send_junk)
+            await asyncio.sleep(0.1)  # the loop looks at its sockets
+            for _ in range(2):
+                assert (await shared.send(CALLS["submit"])).body == ENDED
+        assert (server.requests, server.connections) == (3, 2)
+
+    def hasty(self, serve: Callable[..., Server], junk: bytes) -> tuple[Server, Callable[[], None]]:
+        """Return a server, and what makes it send junk on its first connection and waits until it has."""
+        go, sent = threading.Event(), threading.Event()
+
+        def answer(client: socket.socket) -> None:
+            client.sendall(FINAL)
+            if server.requests == 1:
+                go.wait(10)
+                client.sendall(junk)
+                sent.set()
+
+        def send_junk() -> None:
+            go.set()
+            assert sent.wait(10)
+
+        server: Server = serve(answer)
+        return server, send_junk
