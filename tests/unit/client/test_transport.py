@@ -5,6 +5,7 @@ import contextlib
 import gc
 import http.client
 import io
+import json
 import socket
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from airflow.providers.common.compat.sdk import Connection
 
 from airflow_provider_roe.api import base, queries
 from airflow_provider_roe.client import blocking as transport
@@ -770,6 +772,28 @@ class TestHeads:
 
 
 STALE = final(body=b'{"status": "FAILURE"}')
+
+
+@each_transport
+@pytest.mark.parametrize(
+    ("host", "sent"), [("grün.example", "xn--grn-ioa.example"), ("roe.example.", "roe.example")]
+)
+def test_a_host_is_asked_for_by_the_same_name(roe, send, request_, monkeypatch, host, sent):
+    _, _, port = roe.url.rpartition(":")
+    resolve, asked_for = socket.getaddrinfo, []
+
+    def loopback(name: str, *args: Any, **kwargs: Any) -> Any:
+        asked_for.append(name)
+        return resolve("127.0.0.1", *args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", loopback)
+    extra = json.dumps({"allow_http": True})
+    conn = Connection(
+        conn_id="roe", conn_type="roe", host=f"http://{host}:{port}", password=roe.api_key, extra=extra
+    )
+    send(RoeConnection.read(conn), request_)
+    assert roe.requests[0].headers["Host"].partition(":")[0] == sent
+    assert asked_for[0].rstrip(".") == sent
 
 
 class TestWhatNobodyAskedFor:
