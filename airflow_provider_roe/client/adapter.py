@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import io
+import socket
+import time
 from http.client import HTTPResponse
 from typing import TYPE_CHECKING, Any
 
 from requests.adapters import HTTPAdapter
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+from urllib3.util.connection import allowed_gai_family, create_connection
 
 from airflow_provider_roe.client.heads import read_head
 
 if TYPE_CHECKING:
-    import socket
-
     from urllib3 import HTTPConnectionPool
 
 
@@ -47,4 +49,33 @@ class _Response(HTTPResponse):
 
 
 class _Connection:
+    """What is changed about urllib3's connections, with and without TLS or a proxy."""
+
     response_class = _Response
+
+    def _new_conn(self: Any) -> socket.socket:
+        # urllib3 would give each of a host's addresses the whole time.
+        give_up_at = time.monotonic() + self.timeout
+        try:
+            found = socket.getaddrinfo(self._dns_host, self.port, allowed_gai_family(), socket.SOCK_STREAM)
+        except socket.gaierror as e:
+            raise NameResolutionError(self.host, self, e) from e
+        failure: OSError = OSError(f"{self.host} has no address")
+        waiting = len(found)
+        for *_, (ip, port, *_) in found:
+            left = give_up_at - time.monotonic()
+            try:
+                if left <= 0:
+                    raise TimeoutError
+                sock = create_connection(
+                    (str(ip), int(port)), left / waiting, socket_options=self.socket_options
+                )
+            except OSError as e:
+                failure, waiting = e, waiting - 1
+            else:
+                # What is left is for TLS, and for what a proxy has to say.
+                sock.settimeout(max(give_up_at - time.monotonic(), 0.001))
+                return sock
+        if isinstance(failure, TimeoutError):
+            raise ConnectTimeoutError(self, f"Connection to {self.host} timed out.") from failure
+        raise NewConnectionError(self, f"Failed to establish a new connection: {failure}") from failure

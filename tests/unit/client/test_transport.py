@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import gc
 import http.client
 import io
 import json
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -17,6 +19,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import trustme
 from airflow.providers.common.compat.sdk import Connection
 
 from airflow_provider_roe.api import base, queries
@@ -327,6 +330,40 @@ async def test_a_session_survives_a_broken_answer(roe, connection, request_):
         with pytest.raises(RoeUnavailableError):
             await shared.send(request_)
         assert (await shared.send(request_)).status_code == 200
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def bundle(authority, tmp_path) -> str:
+    """Return the path of a bundle that vouches for secure servers."""
+    path = tmp_path / "bundle.pem"
+    authority.cert_pem.write_to_path(path)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def tls(authority) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("roe.example", "localhost", "127.0.0.1").configure_cert(context)
+    return context
+
+
+@pytest.fixture
+def secure_roe(tls) -> Iterator[RoeSimulator]:
+    with RoeSimulator(ssl_context=tls) as roe:
+        yield roe
+
+
+@pytest.fixture
+def nobody() -> Iterator[str]:
+    """Return a URL at which nothing listens."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{bound.getsockname()[1]}"
 
 
 def head(line: str, *headers: str) -> bytes:
@@ -772,6 +809,80 @@ class TestHeads:
 
 
 STALE = final(body=b'{"status": "FAILURE"}')
+
+
+class TestAddresses:
+    """A host may have several; its name is looked up in a table here."""
+
+    @pytest.fixture
+    def dead(self) -> Iterator[tuple[str, int]]:
+        """Return an address that takes no connection and refuses none."""
+        with contextlib.ExitStack() as sockets:
+            listener = sockets.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+            for _ in range(8):
+                filler = sockets.enter_context(socket.socket())
+                filler.setblocking(False)
+                filler.connect_ex(listener.getsockname())
+            yield listener.getsockname()
+
+    @pytest.fixture
+    def names(self, monkeypatch) -> dict[str, list[tuple[str, int]]]:
+        """Return the table, by name, of addresses."""
+        names: dict[str, list[tuple[str, int]]] = {}
+        resolve = socket.getaddrinfo
+
+        def look_up(name: str, *args: Any, **kwargs: Any) -> Any:
+            if name in names:
+                return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in names[name]]
+            return resolve(name, *args, **kwargs)
+
+        monkeypatch.setattr(socket, "getaddrinfo", look_up)
+        return names
+
+    @each_transport
+    @pytest.mark.parametrize("proxied", [False, True], ids=["directly", "through a proxy"])
+    @pytest.mark.parametrize("scheme", ["http", "https"])
+    def test_the_time_out_bounds_the_attempts_to_reach_all_of_them(
+        self, connection, send, dead, names, monkeypatch, proxied, scheme
+    ):
+        names["roe.example"] = [dead] * 4
+        to_roe = connection(base_url=f"{scheme}://roe.example", request_timeout=3)
+        if proxied:
+            monkeypatch.setenv(f"{scheme}_proxy", "http://roe.example:3128")
+        began = time.monotonic()
+        with pytest.raises(RoeUnavailableError, match="did not answer within 3 s"):
+            send(to_roe, CALLS["submit"])
+        assert 2.5 < time.monotonic() - began < 9
+
+    @each_transport
+    @pytest.mark.parametrize("dead_ones", [1, 3])
+    def test_the_one_that_answers_is_found_behind_dead_ones(
+        self, connection, serve, send, dead, names, dead_ones
+    ):
+        server = serve(FINAL)
+        *_, port = server.url.rpartition(":")
+        names["roe.example"] = [dead] * dead_ones + [("127.0.0.1", int(port))]
+        to_roe = connection(base_url="http://roe.example", request_timeout=8)
+        assert send(to_roe, CALLS["status"]) == [ENDED]
+
+    @each_transport
+    def test_one_that_refuses_takes_no_time_from_the_others(self, connection, serve, send, nobody, names):
+        *_, port = serve(FINAL).url.rpartition(":")
+        *_, closed = nobody.rpartition(":")
+        names["roe.example"] = [("127.0.0.1", int(closed)), ("127.0.0.1", int(port))]
+        assert send(connection(base_url="http://roe.example"), CALLS["status"]) == [ENDED]
+
+    @each_transport
+    def test_a_certificate_is_compared_with_the_name(self, send, dead, names, request_, secure_roe, bundle):
+        *_, port = secure_roe.url.rpartition(":")
+        for name in ("roe.example", "other.example"):
+            names[name] = [dead, ("127.0.0.1", int(port))]
+        to_roe = RoeConnection(
+            "roe_default", "https://roe.example", secure_roe.api_key, request_timeout=8, verify=bundle
+        )
+        assert send(to_roe, request_)
+        with pytest.raises(RoeUnavailableError, match=r"the certificate of https://other\.example is not"):
+            send(dataclasses.replace(to_roe, base_url="https://other.example"), request_)
 
 
 @each_transport
