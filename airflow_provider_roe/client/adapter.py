@@ -13,6 +13,7 @@ from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConn
 from urllib3.util.connection import allowed_gai_family, create_connection
 
 from airflow_provider_roe.client.heads import read_head
+from airflow_provider_roe.client.transport import ProxyRefusal
 
 if TYPE_CHECKING:
     from urllib3 import HTTPConnectionPool
@@ -28,6 +29,10 @@ class Adapter(HTTPAdapter):
         if not issubclass(kind, _Connection):
             pool.ConnectionCls = type(kind.__name__, (_Connection, kind), {})
         return pool  # type: ignore[no-any-return]
+
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+        """Have certificates verified, also that of an https proxy on the way to a plain http server."""
+        super().cert_verify(conn, "https", verify, cert)  # type: ignore[no-untyped-call]
 
 
 class _Response(HTTPResponse):
@@ -79,3 +84,16 @@ class _Connection:
         if isinstance(failure, TimeoutError):
             raise ConnectTimeoutError(self, f"Connection to {self.host} timed out.") from failure
         raise NewConnectionError(self, f"Failed to establish a new connection: {failure}") from failure
+
+    def _tunnel(self: Any) -> None:
+        # Python's own would tell a proxy's refusal as text, and read its head another way in each version.
+        host = self._tunnel_host.strip("[]")
+        target = f"{f'[{host}]' if ':' in host else host}:{self._tunnel_port}"
+        fields = self._tunnel_headers | {"Host": target}
+        lines = [f"CONNECT {target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
+        self.send("\r\n".join([*lines, "", ""]).encode("latin-1"))
+        with self.sock.makefile("rb") as file:
+            head = read_head(self.sock, file)
+        if head.status != 200:
+            headers = {name.lower(): value for name, value in head.message().items()}
+            raise ProxyRefusal(head.status, head.reason.decode("utf-8", "replace"), headers)

@@ -8,7 +8,9 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from airflow_provider_roe.client.transport import (
+    ProxyRefusal,
     ca_bundle,
+    causes,
     check_encoding,
     headers,
     make_response,
@@ -57,6 +59,7 @@ def send(session: requests.Session, connection: RoeConnection, request: Request)
     The connection's ``request_timeout`` bounds the whole.
 
     :raises RoeUnavailableError: There is no whole answer.
+    :raises RoeRequestError: A proxy refuses to pass the request on.
     """
     request_id = os.urandom(16).hex()
     give_up_at = time.monotonic() + connection.request_timeout
@@ -80,6 +83,7 @@ def download(
     :param file: Is emptied first.
     :return: The answer; its body is the start of what is in the file, or the whole of a refusal.
     :raises RoeUnavailableError: There is no whole answer.
+    :raises RoeRequestError: A proxy refuses to pass the request on.
     :raises OSError: The file cannot be written.
     """
     request_id = os.urandom(16).hex()
@@ -134,6 +138,8 @@ def _answer(
         allow_redirects=False,
         stream=True,
     ) as answer:
+        if answer.status_code == 407 and session.proxies and connection.base_url.startswith("http:"):
+            raise ProxyRefusal(407, answer.reason, answer.headers)
         yield answer
 
 
@@ -155,7 +161,7 @@ def _unavailability(connection: RoeConnection, request: Request, request_id: str
 
     try:
         yield
-    except requests.exceptions.ConnectTimeout as e:
-        raise unavailable(connection, request, request_id, e, connected=False) from e
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as e:
-        raise unavailable(connection, request, request_id, e) from e
+        unconnected = (urllib3.exceptions.ConnectTimeoutError, urllib3.exceptions.NewConnectionError)
+        connected = not any(isinstance(cause, unconnected) for cause in causes(e))
+        raise unavailable(connection, request, request_id, e, connected=connected) from e

@@ -31,6 +31,19 @@ class Answer(aiohttp.ClientResponse):
         return self
 
 
+class ProxiedAnswer(Answer):
+    """An answer that came through a proxy: without a tunnel, 407 is the proxy's."""
+
+    async def start(self, connection: Any) -> aiohttp.ClientResponse:
+        """Read the head."""
+        await super().start(connection)
+        if self.status == 407 and self.url.scheme == "http":
+            raise aiohttp.ClientHttpProxyError(
+                self.request_info, (), status=407, message=self.reason or "", headers=self.headers
+            )
+        return self
+
+
 class Connector(aiohttp.TCPConnector):
     """Hands out no connection that has got what nobody asked for: it would be taken for the next answer."""
 

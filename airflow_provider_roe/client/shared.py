@@ -89,14 +89,14 @@ class SharedSession:
         verify, proxy = await asyncio.to_thread(_prepare, self.connection)
         import aiohttp
 
-        from airflow_provider_roe.client.connector import HEAD_LIMITS, Answer, Connector
+        from airflow_provider_roe.client.connector import HEAD_LIMITS, Answer, Connector, ProxiedAnswer
 
         return aiohttp.ClientSession(
             connector=Connector(limit=MAX_CONNECTIONS, keepalive_timeout=KEEPALIVE, ssl=verify),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=headers(self.connection),
             proxy=proxy,
-            response_class=Answer,
+            response_class=ProxiedAnswer if proxy else Answer,
             timeout=aiohttp.ClientTimeout(total=self.connection.request_timeout),
             **HEAD_LIMITS,
         )

@@ -26,7 +26,7 @@ from airflow_provider_roe.api import base, queries
 from airflow_provider_roe.client import blocking as transport
 from airflow_provider_roe.client.connection import RoeConnection
 from airflow_provider_roe.client.shared import SharedSession
-from airflow_provider_roe.exceptions import RoeInputError, RoeUnavailableError
+from airflow_provider_roe.exceptions import RoeInputError, RoeRequestError, RoeUnavailableError
 from airflow_provider_roe.hooks.roe import RoeHook
 from airflow_provider_roe.testing import Fault, RoeSimulator
 
@@ -278,31 +278,6 @@ class TestHoldingBack:
             assert shared._resume_at - asyncio.get_running_loop().time() <= 1
 
 
-class TestProxy:
-    @pytest.mark.parametrize(
-        ("variables", "base_url", "proxy"),
-        [
-            ({}, "https://roe.test", None),
-            ({"HTTPS_PROXY": "http://proxy:3128"}, "https://roe.test", "http://proxy:3128"),
-            ({"https_proxy": "proxy:3128"}, "https://roe.test", "http://proxy:3128"),
-            ({"ALL_PROXY": "http://proxy:3128"}, "https://roe.test", "http://proxy:3128"),
-            ({"HTTP_PROXY": "http://proxy:3128"}, "https://roe.test", None),
-            ({"HTTPS_PROXY": "http://proxy:3128", "NO_PROXY": "roe.test"}, "https://roe.test:8443", None),
-            ({"HTTPS_PROXY": "http://proxy:3128", "NO_PROXY": ".test"}, "https://api.roe.test", None),
-            ({"HTTPS_PROXY": "http://proxy:3128", "NO_PROXY": "*"}, "https://roe.test", None),
-        ],
-        ids=repr,
-    )
-    async def test_both_transports_use_the_same(self, connection, monkeypatch, variables, base_url, proxy):
-        for name, value in variables.items():
-            monkeypatch.setenv(name, value)
-        to_roe = connection(base_url=base_url)
-        with transport.open_session(to_roe) as session:
-            assert session.proxies.get("https") == proxy
-        async with await SharedSession.open(to_roe) as shared:
-            assert str(shared._opening.result()._default_proxy or "") == (proxy or "")
-
-
 async def test_an_answer_is_data_whatever_its_code(roe, connection, request_):
     roe.add_fault(Fault(status_code=418, headers={"X-Tea": "yes"}, body="short and stout"))
     async with await SharedSession.open(connection()) as shared:
@@ -418,10 +393,11 @@ each_transport = pytest.mark.parametrize("send", [blocking, download, on_a_loop]
 class Server:
     """A server that answers each request with bytes, or as it is told, and counts what it gets."""
 
-    def __init__(self, answer: bytes | Callable[[socket.socket], object]) -> None:
+    def __init__(self, answer: bytes | Callable[[socket.socket], object], address: str = "127.0.0.1") -> None:
         self._answer = answer
         self.connections = self.requests = 0
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self._listener = socket.create_server((address, 0), family=family)
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -451,7 +427,7 @@ class Server:
 def serve() -> Iterator[Callable[..., Server]]:
     """Return a function that starts a server."""
     with contextlib.ExitStack() as servers:
-        yield lambda answer: servers.enter_context(contextlib.closing(Server(answer)))
+        yield lambda *args: servers.enter_context(contextlib.closing(Server(*args)))
 
 
 class TestInterimAnswers:
@@ -809,6 +785,259 @@ class TestHeads:
 
 
 STALE = final(body=b'{"status": "FAILURE"}')
+
+
+class ProxyServer(Server):
+    """A proxy that leads to a server wherever it is asked to lead, and takes note of what it is asked."""
+
+    def __init__(self, to: str = "", answer: bytes | None = None, tls: ssl.SSLContext | None = None) -> None:
+        self._to = to.rpartition(":")[2]
+        self._refusal = answer
+        self._tls = tls
+        self.asked: list[tuple[str, http.client.HTTPMessage]] = []
+        super().__init__(b"")
+        if tls:
+            self.url = self.url.replace("http:", "https:")
+
+    def _serve(self, connection: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            if self._tls:
+                connection = self._tls.wrap_socket(connection, server_side=True)
+            with connection, connection.makefile("rb") as file:
+                while line := file.readline():
+                    self.asked.append((line.decode().strip(), http.client.parse_headers(file)))
+                    if self._refusal:
+                        connection.sendall(self._refusal)
+                    elif line.startswith(b"CONNECT"):
+                        connection.sendall(EARLY + head("200 Connection established"))
+                        return self._lead(connection)
+                    else:
+                        connection.sendall(FINAL)
+
+    def _lead(self, connection: socket.socket) -> None:
+        with socket.create_connection(("127.0.0.1", int(self._to))) as there:
+            back = threading.Thread(target=self._copy, args=(there, connection))
+            back.start()
+            self._copy(connection, there)
+            back.join()
+
+    def _copy(self, source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+
+@pytest.fixture
+def proxy() -> Iterator[Callable[..., ProxyServer]]:
+    """Return a function that starts a proxy."""
+    with contextlib.ExitStack() as servers:
+        yield lambda *args, **kwargs: servers.enter_context(contextlib.closing(ProxyServer(*args, **kwargs)))
+
+
+def to_secure(roe: RoeSimulator, host: str = "roe.example", **fields: Any) -> RoeConnection:
+    """Return a connection to a secure simulator by a name that only a proxy can find."""
+    port = roe.url.rpartition(":")[2]
+    return RoeConnection("roe_default", f"https://{host}:{port}", roe.api_key, request_timeout=20, **fields)
+
+
+FORBIDDEN = head("403 Blocked by policy", "Content-Length: 4") + b"nope"
+
+
+class TestProxy:
+    @each_transport
+    @pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
+    @pytest.mark.parametrize("written", ["{}", "{}/", " {} "], ids=repr)
+    def test_the_environment_names_it(self, connection, send, proxy, monkeypatch, variable, written):
+        through = proxy()
+        monkeypatch.setenv(variable, written.format(through.url))
+        assert send(connection(base_url="http://roe.invalid"), CALLS["status"]) == [ENDED]
+        assert through.asked[0][0].startswith("GET http://roe.invalid/v1/")
+
+    @each_transport
+    def test_its_scheme_may_be_left_out(self, connection, send, proxy, monkeypatch):
+        through = proxy()
+        monkeypatch.setenv("HTTP_PROXY", through.url.removeprefix("http://"))
+        assert send(connection(base_url="http://roe.invalid"), CALLS["status"]) == [ENDED]
+        assert len(through.asked) == 1
+
+    @each_transport
+    @pytest.mark.parametrize(
+        ("no_proxy", "base_url"),
+        [
+            ("127.0.0.1", "http://127.0.0.1"),
+            ("10.0.0.0/8, 127.0.0.0/8", "http://127.0.0.1"),
+            ("127.0.0.1/32", "http://127.0.0.1"),
+            ("*", "http://127.0.0.1"),
+            ("localhost", "http://localhost"),
+            ("other.example,.localhost", "http://localhost"),
+            ("::1", "http://[::1]"),
+        ],
+    )
+    def test_no_proxy_exempts_a_host(self, connection, serve, send, proxy, monkeypatch, no_proxy, base_url):
+        monkeypatch.setenv("HTTP_PROXY", proxy(answer=FORBIDDEN).url)
+        monkeypatch.setenv("NO_PROXY", no_proxy)
+        server = serve(FINAL, "::1" if "::1" in base_url else "127.0.0.1")
+        to_roe = connection(base_url=f"{base_url}:{server.url.rpartition(':')[2]}")
+        assert send(to_roe, CALLS["status"]) == [ENDED]
+
+    @each_transport
+    @pytest.mark.parametrize("no_proxy", ["10.0.0.0/8", "127.0.0.2", "example", "127.0.0.0/33", "localhost"])
+    def test_it_exempts_no_other(self, connection, send, proxy, monkeypatch, no_proxy):
+        through = proxy()
+        monkeypatch.setenv("HTTP_PROXY", through.url)
+        monkeypatch.setenv("NO_PROXY", no_proxy)
+        assert send(connection(base_url="http://127.0.0.1:9"), CALLS["status"]) == [ENDED]
+        assert len(through.asked) == 1
+
+    @each_transport
+    @pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
+    @pytest.mark.parametrize("host", ["roe.example", "localhost"])
+    def test_it_tunnels_to_a_server_that_speaks_https(
+        self, send, request_, proxy, secure_roe, bundle, tls, monkeypatch, secure, host
+    ):
+        through = proxy(secure_roe.url, tls=tls if secure else None)
+        monkeypatch.setenv("HTTPS_PROXY", through.url.replace("://", "://me:pr0xy%20S3cret@"))
+        to_roe = to_secure(secure_roe, host, verify=bundle)
+        assert send(to_roe, request_)
+        line, headers = through.asked[0]
+        target = to_roe.base_url.removeprefix("https://")
+        assert line == f"CONNECT {target} HTTP/1.1"
+        assert headers["Host"] == target
+        assert headers["Proxy-Authorization"] == "Basic bWU6cHIweHkgUzNjcmV0"
+        assert to_roe.api_key not in str(headers)
+
+    @each_transport
+    @pytest.mark.parametrize("user", ["me", "me:"])
+    def test_a_user_needs_no_password(self, connection, send, proxy, monkeypatch, user):
+        through = proxy()
+        monkeypatch.setenv("HTTP_PROXY", through.url.replace("://", f"://{user}@"))
+        send(connection(base_url="http://roe.invalid"), CALLS["status"])
+        assert through.asked[0][1]["Proxy-Authorization"] == "Basic bWU6"
+
+    @each_transport
+    def test_its_certificate_is_verified(self, connection, send, proxy, tls, monkeypatch):
+        through = proxy(tls=tls)
+        for name in ("HTTP_PROXY", "HTTPS_PROXY"):
+            monkeypatch.setenv(name, through.url)
+        for scheme in ("http", "https"):
+            with pytest.raises(RoeUnavailableError, match=f"certificate of .*{through.url}.* not trusted"):
+                send(connection(base_url=f"{scheme}://roe.invalid"), CALLS["status"])
+        assert through.asked == []
+
+    @each_transport
+    @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
+    @pytest.mark.parametrize(
+        ("url", "told"),
+        [
+            ("socks5://me:S3cret@proxy.example:1080", "'socks5://proxy.example:1080'"),
+            ("socks5h://proxy.example", "scheme socks5h"),
+            ("socks4://proxy.example", "scheme socks4"),
+            ("ftp://proxy.example", "scheme ftp"),
+            ("http://me:S3cret@", "no URL of a proxy"),
+            ("http://me:S3cret", "'http://me:…'"),
+            ("me:S3cret", "'me:…'"),
+            ("http://proxy.example:port", "no URL of a proxy"),
+            ("http://proxy.example:99999", "'http://proxy.example:99999'"),
+            ("http://proxy.example:0", "no URL of a proxy"),
+            ("http://[::1", "no URL of a proxy"),
+            ("http://pro xy.example:3128", "no URL of a proxy"),
+            ("http://me:S3/cret@proxy.example:3128", "'http://proxy.example:3128'"),
+            ("http://me:1/S3cret@proxy.example:3128", "'http://proxy.example:3128'"),
+            ("http://me:S3#cret@proxy.example:3128", "'http://proxy.example:3128'"),
+            ("http://proxy.example:3128/proxy.pac", "no URL of a proxy"),
+            ("http://me:%E2%82%ACS3cret@proxy.example", "user or password cannot be sent"),
+            ("http://m%3Ae:S3cret@proxy.example", "user or password cannot be sent"),
+            ("http://:S3cret@proxy.example", "user or password cannot be sent"),
+        ],
+    )
+    def test_what_cannot_be_used_is_told_at_once(self, connection, send, monkeypatch, variable, url, told):
+        monkeypatch.setenv(variable, url)
+        with pytest.raises(RoeInputError) as e:
+            send(connection(base_url="https://roe.invalid"), CALLS["submit"])
+        text = str(e.value)
+        assert text.startswith(f"Connection 'roe_default', environment variable {variable}: ")
+        assert told in text
+        assert "S3" not in text
+        assert "cret" not in text
+
+    @each_transport
+    @pytest.mark.parametrize("code", [400, 401, 403, 404, 407, 451])
+    def test_its_refusal_to_tunnel_is_told_as_its_own(self, connection, send, proxy, monkeypatch, code):
+        through = proxy(answer=head(f"{code} Blocked by policy", "Content-Length: 0"))
+        monkeypatch.setenv("HTTPS_PROXY", through.url.replace("://", "://me:S3cret@"))
+        with pytest.raises(RoeRequestError) as e:
+            send(connection(base_url="https://roe.invalid"), CALLS["submit"])
+        assert type(e.value) is RoeRequestError
+        assert e.value.status_code is None
+        text = str(e.value)
+        assert (
+            f"did not reach Roe: the proxy {through.url} that HTTPS_PROXY names answered with {code}"
+            " (Blocked by policy)" in text
+        )
+        assert ("user and a password" if code == 407 else "NO_PROXY") in text
+        assert "S3cret" not in text
+        assert len(through.asked) == 1
+
+    @each_transport
+    @pytest.mark.parametrize("code", [201, 302, 408, 425, 429, 500, 502, 503, 504])
+    def test_its_trouble_is_transient_and_a_submit_has_not_reached_roe(
+        self, connection, send, proxy, monkeypatch, code
+    ):
+        through = proxy(answer=head(f"{code} Bad", "Retry-After: 7", "Content-Length: 0"))
+        monkeypatch.setenv("HTTPS_PROXY", through.url)
+        with pytest.raises(RoeUnavailableError, match=rf"proxy {through.url} .* answered with {code}") as e:
+            send(connection(base_url="https://roe.invalid"), CALLS["submit"])
+        assert (e.value.repeatable, e.value.retry_after, e.value.status_code) == (True, 7, None)
+
+    @pytest.mark.parametrize("send", [blocking, on_a_loop])
+    def test_without_a_tunnel_407_is_its_answer_and_others_may_be_roe_s(
+        self, connection, send, proxy, monkeypatch
+    ):
+        monkeypatch.setenv("HTTP_PROXY", proxy(answer=head("407 Who?", "Content-Length: 0")).url)
+        with pytest.raises(RoeRequestError, match=r"user and a password.*answered with 407 \(Who\?\)"):
+            send(connection(base_url="http://roe.invalid"), CALLS["submit"])
+        monkeypatch.setenv("HTTP_PROXY", proxy(answer=FORBIDDEN).url)
+        assert send(connection(base_url="http://roe.invalid"), CALLS["submit"]) == [b"nope"]
+
+    @pytest.mark.parametrize("send", [blocking, on_a_loop])
+    def test_without_a_proxy_407_is_roe_s(self, connection, serve, send):
+        server = serve(final(line="HTTP/1.1 407 Who?"))
+        assert send(connection(base_url=server.url), CALLS["submit"]) == [ENDED]
+
+    @each_transport
+    @pytest.mark.parametrize("scheme", ["http", "https"])
+    def test_one_that_cannot_be_reached_is_named(self, connection, send, monkeypatch, nobody, scheme):
+        for url in (nobody, "http://proxy.invalid:3128"):
+            monkeypatch.setenv("ALL_PROXY", url.replace("://", "://me:S3cret@"))
+            with pytest.raises(RoeUnavailableError) as e:
+                send(connection(base_url=f"{scheme}://roe.invalid"), CALLS["submit"])
+            assert f"the proxy {url} that ALL_PROXY names cannot be reached" in str(e.value)
+            assert e.value.repeatable
+
+    @each_transport
+    @pytest.mark.parametrize("scheme", ["http", "https"])
+    @pytest.mark.parametrize("answer", [None, b"HTTP/1.1 2"], ids=["nothing", "half a line"])
+    def test_one_that_breaks_off_may_have_passed_a_submit_on(
+        self, connection, send, serve, monkeypatch, scheme, answer
+    ):
+        def break_off(client: socket.socket) -> None:
+            client.sendall(answer or b"")
+            client.shutdown(socket.SHUT_RDWR)
+
+        monkeypatch.setenv("ALL_PROXY", serve(break_off).url)
+        with pytest.raises(RoeUnavailableError, match="broke") as e:
+            send(connection(base_url=f"{scheme}://roe.invalid"), CALLS["submit"])
+        assert not e.value.repeatable
+
+    @each_transport
+    def test_a_certificate_behind_it_is_the_server_s(
+        self, send, request_, proxy, secure_roe, bundle, monkeypatch
+    ):
+        monkeypatch.setenv("HTTPS_PROXY", proxy(secure_roe.url).url)
+        to_roe = to_secure(secure_roe, "other.example", verify=bundle)
+        with pytest.raises(RoeUnavailableError, match=r"certificate of https://other\.example:\d+ is not"):
+            send(to_roe, request_)
 
 
 class TestAddresses:
