@@ -14,6 +14,7 @@ from airflow_provider_roe.client.transport import (
     check_encoding,
     headers,
     make_response,
+    named_bundle,
     proxy_for,
     tls_context,
     unavailable,
@@ -45,8 +46,8 @@ def open_session(connection: RoeConnection) -> requests.Session:
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
     session.headers.update(headers(connection))
     session.verify = ca_bundle(connection)
-    if isinstance(connection.verify, str):
-        tls_context(connection)  # requests would name neither connection nor field
+    if named_bundle(connection):
+        tls_context(connection)  # requests would take a bundle that is none for an outage
     if proxy := proxy_for(connection):
         session.proxies = {"http": proxy, "https": proxy}
     return session

@@ -43,32 +43,49 @@ def headers(connection: RoeConnection) -> dict[str, str]:
     }
 
 
+def named_bundle(connection: RoeConnection) -> tuple[str, str] | None:
+    """Return where a CA bundle is named, and its path; None where none is."""
+    if isinstance(connection.verify, str):
+        return "field extra.verify", connection.verify
+    for variable in ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"):
+        if connection.verify and (path := os.environ.get(variable)):
+            return f"environment variable {variable}", path
+    return None
+
+
 def ca_bundle(connection: RoeConnection) -> str | bool:
     """Return the path of the CA bundle that both transports verify certificates with; False for none."""
     from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
-    if connection.verify is not True:
-        return connection.verify
-    return (
-        os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or str(DEFAULT_CA_BUNDLE_PATH)
-    )
+    if named := named_bundle(connection):
+        return named[1]
+    return connection.verify and str(DEFAULT_CA_BUNDLE_PATH)
 
 
 def tls_context(connection: RoeConnection) -> ssl.SSLContext | bool:
-    """Return what verifies certificates; False where the connection says not to."""
+    """
+    Return what verifies certificates; False where the connection says not to.
+
+    :raises RoeInputError: The CA bundle that connection or environment name is none.
+    """
     bundle = ca_bundle(connection)
     if isinstance(bundle, bool):
         return bundle
     try:
         if os.path.isdir(bundle):  # noqa: PTH112 - the libraries take a str
+            # OpenSSL looks there for a name when it needs one, and says nothing of what it will not find.
+            if not any(re.fullmatch(r"[0-9a-f]{8}\.\d+", name) for name in os.listdir(bundle)):  # noqa: PTH208
+                raise OSError("it holds no certificate under its hash; openssl rehash names them so")
             return ssl.create_default_context(capath=bundle)
-        return ssl.create_default_context(cafile=bundle)
+        context = ssl.create_default_context(cafile=bundle)
+        if not context.cert_store_stats()["x509"]:
+            raise OSError("it holds no certificate")
     except OSError as e:
-        own = connection.verify is not True
-        source = "field extra.verify" if own else "REQUESTS_CA_BUNDLE or SSL_CERT_FILE"
+        source, _ = named_bundle(connection) or ("requests", "")
         raise RoeInputError(
-            f"Connection {connection.conn_id!r}, {source}: {bundle!r} is no CA bundle ({e})."
+            f"Connection {connection.conn_id!r}, {source}: {clip(repr(bundle), 200)} is no CA bundle ({e})."
         ) from None
+    return context
 
 
 class Proxy(NamedTuple):

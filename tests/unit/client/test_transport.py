@@ -7,6 +7,7 @@ import gc
 import http.client
 import io
 import json
+import shutil
 import socket
 import ssl
 import subprocess
@@ -1038,6 +1039,69 @@ class TestProxy:
         to_roe = to_secure(secure_roe, "other.example", verify=bundle)
         with pytest.raises(RoeUnavailableError, match=r"certificate of https://other\.example:\d+ is not"):
             send(to_roe, request_)
+
+
+class TestCaBundle:
+    """What the environment names to verify certificates with is checked before anything is asked."""
+
+    @each_transport
+    @pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"])
+    @pytest.mark.parametrize(
+        "what",
+        ["nothing", "empty", "a text", "a key", "a broken certificate", "a folder", "a folder of files"],
+    )
+    def test_what_is_none_is_told_at_once(
+        self, send, secure_roe, authority, tmp_path, monkeypatch, variable, what
+    ):
+        certificate = authority.cert_pem.bytes()
+        path = tmp_path / "bundle.pem"
+        match what:
+            case "empty":
+                path.touch()
+            case "a text":
+                path.write_text("not a certificate")
+            case "a key":
+                path.write_bytes(authority.private_key_pem.bytes())
+            case "a broken certificate":
+                path.write_bytes(certificate[:300] + certificate[400:])
+            case "a folder" | "a folder of files":
+                path.mkdir()
+        if what == "a folder of files":
+            (path / "root.pem").write_bytes(certificate)
+        monkeypatch.setenv(variable, str(path))
+        with pytest.raises(
+            RoeInputError,
+            match=rf"^Connection 'roe_default', environment variable {variable}: .*is no CA bundle",
+        ) as e:
+            send(to_secure(secure_roe, "127.0.0.1"), CALLS["status"])
+        assert str(path) in str(e.value)
+        assert secure_roe.requests == []
+
+    @pytest.mark.skipif(not shutil.which("openssl"), reason="needs openssl")
+    @each_transport
+    @pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"])
+    def test_a_folder_of_hashed_names_is_one(
+        self, send, secure_roe, bundle, tmp_path, monkeypatch, variable, request_
+    ):
+        asked = ["openssl", "x509", "-hash", "-noout", "-in", bundle]
+        digest = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+        folder = tmp_path / "certificates"
+        folder.mkdir()
+        (folder / f"{digest}.0").symlink_to(bundle)
+        monkeypatch.setenv(variable, str(folder))
+        assert send(to_secure(secure_roe, "127.0.0.1"), request_)
+
+    @each_transport
+    def test_the_first_that_is_set_counts(self, send, secure_roe, bundle, monkeypatch, request_):
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", bundle)
+        monkeypatch.setenv("SSL_CERT_FILE", "/no/such/bundle.pem")
+        assert send(to_secure(secure_roe, "127.0.0.1"), request_)
+
+    @each_transport
+    @pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
+    def test_it_does_not_matter_where_nothing_is_verified(self, send, secure_roe, monkeypatch, request_):
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/no/such/bundle.pem")
+        assert send(to_secure(secure_roe, "127.0.0.1", verify=False), request_)
 
 
 class TestAddresses:
