@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import time
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from airflow_provider_roe.client.transport import (
+    ProxyRefusal,
     ca_bundle,
+    causes,
     check_encoding,
     headers,
     make_response,
+    named_bundle,
     proxy_for,
     tls_context,
     unavailable,
@@ -33,18 +36,18 @@ def open_session(connection: RoeConnection) -> requests.Session:
 
     import requests
 
-    from airflow_provider_roe.client.interim import FinalAnswerAdapter
+    from airflow_provider_roe.client.adapter import Adapter
 
     session = requests.Session()
     for scheme in ("http://", "https://"):
-        session.mount(scheme, FinalAnswerAdapter())
+        session.mount(scheme, Adapter())
     session.trust_env = False  # it would let .netrc replace our Authorization
     session.get_redirect_target = lambda resp: None  # type: ignore[method-assign]
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
     session.headers.update(headers(connection))
     session.verify = ca_bundle(connection)
-    if isinstance(connection.verify, str):
-        tls_context(connection)  # requests would name neither connection nor field
+    if named_bundle(connection):
+        tls_context(connection)  # requests would take a bundle that is none for an outage
     if proxy := proxy_for(connection):
         session.proxies = {"http": proxy, "https": proxy}
     return session
@@ -54,10 +57,10 @@ def send(session: requests.Session, connection: RoeConnection, request: Request)
     """
     Send a request and read the answer, whatever it says.
 
-    The connection's ``request_timeout`` bounds the whole, but for a server that sends its headers byte by
-    byte: requests has no bound for those.
+    The connection's ``request_timeout`` bounds the whole.
 
     :raises RoeUnavailableError: There is no whole answer.
+    :raises RoeRequestError: A proxy refuses to pass the request on.
     """
     request_id = os.urandom(16).hex()
     give_up_at = time.monotonic() + connection.request_timeout
@@ -81,6 +84,7 @@ def download(
     :param file: Is emptied first.
     :return: The answer; its body is the start of what is in the file, or the whole of a refusal.
     :raises RoeUnavailableError: There is no whole answer.
+    :raises RoeRequestError: A proxy refuses to pass the request on.
     :raises OSError: The file cannot be written.
     """
     request_id = os.urandom(16).hex()
@@ -93,10 +97,7 @@ def download(
             answer = stack.enter_context(_answer(session, connection, request, request_id))
             check_encoding(answer.headers.get("Content-Encoding", ""))
             if not 200 <= answer.status_code < 300:
-                body = _start(answer, request, give_up_at)
-                return make_response(
-                    connection, request, answer.status_code, answer.headers, body, request_id
-                )
+                return _response(connection, request, answer, _start(answer, request, give_up_at), request_id)
         until = 1024 * 1024
         while True:
             with _unavailability(connection, request, request_id):
@@ -106,9 +107,7 @@ def download(
             file.write(chunk)  # not within the above: a full disk is no trouble of Roe's
             start += chunk[: 1000 - len(start)]
             if not chunk:
-                return make_response(
-                    connection, request, answer.status_code, answer.headers, start, request_id
-                )
+                return _response(connection, request, answer, start, request_id)
             if file.tell() > until:
                 until = file.tell() + 1024 * 1024
                 give_up_at = time.monotonic() + connection.request_timeout
@@ -117,22 +116,31 @@ def download(
 def _response(
     connection: RoeConnection, request: Request, answer: requests.Response, body: bytearray, request_id: str
 ) -> Response:
-    return make_response(connection, request, answer.status_code, answer.headers, body, request_id)
+    from requests.structures import CaseInsensitiveDict
+
+    # The first of a repeated field counts, as on a loop; requests would join them.
+    headers = CaseInsensitiveDict(reversed(list(answer.raw.headers.iteritems())))
+    return make_response(connection, request, answer.status_code, headers, body, request_id)
 
 
 @contextmanager
 def _answer(
     session: requests.Session, connection: RoeConnection, request: Request, request_id: str
 ) -> Iterator[requests.Response]:
+    from urllib3 import Timeout
+
+    timeout: Any = Timeout(total=connection.request_timeout)  # requests' types lack it
     with session.request(
         request.method,
         url_of(connection, request),
         json=request.json,
         headers={"X-Request-ID": request_id},
-        timeout=connection.request_timeout,
+        timeout=timeout,
         allow_redirects=False,
         stream=True,
     ) as answer:
+        if answer.status_code == 407 and session.proxies and connection.base_url.startswith("http:"):
+            raise ProxyRefusal(407, answer.reason, answer.headers)
         yield answer
 
 
@@ -154,7 +162,7 @@ def _unavailability(connection: RoeConnection, request: Request, request_id: str
 
     try:
         yield
-    except requests.exceptions.ConnectTimeout as e:
-        raise unavailable(connection, request, request_id, e, connected=False) from e
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as e:
-        raise unavailable(connection, request, request_id, e) from e
+        unconnected = (urllib3.exceptions.ConnectTimeoutError, urllib3.exceptions.NewConnectionError)
+        connected = not any(isinstance(cause, unconnected) for cause in causes(e))
+        raise unavailable(connection, request, request_id, e, connected=connected) from e

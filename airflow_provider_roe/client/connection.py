@@ -161,8 +161,7 @@ class _Fields:
             host = base.DEFAULT_BASE_URL
         try:
             url = urlsplit(host if "://" in host else f"https://{host}")
-            name, url_port = url.hostname, url.port
-            (name or "").encode("idna")
+            name, url_port = _ascii(url.hostname or ""), url.port
         except ValueError:
             raise self.error("host (Base URL)", f"{expected}, not {found}") from None
         if (
@@ -241,6 +240,19 @@ class _Fields:
                 " {query_id} and {worksheet_id} after its host, and nothing else in braces",
             )
         return value.strip()
+
+
+def _ascii(name: str) -> str:
+    """Return a host's name as DNS has it, for the transports would differ on umlauts."""
+    if not name.isascii():
+        import idna
+
+        labels = name.split(".")
+        name = ".".join(
+            label if label.isascii() else idna.encode(label, uts46=True).decode() for label in labels
+        )
+    name.encode("idna")  # refuses labels that are empty or too long
+    return name
 
 
 def _is_loopback(host: str) -> bool:

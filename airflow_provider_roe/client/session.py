@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import aiohttp
 from yarl import URL
 
 from airflow_provider_roe.api.base import MOST_WAITS
+from airflow_provider_roe.client.connector import HEAD_LIMITS, Answer, Connector, ProxiedAnswer
 from airflow_provider_roe.client.lanes import QUICK, SLOW
 from airflow_provider_roe.client.transport import (
     check_encoding,
@@ -57,12 +58,13 @@ class Session:
         # Reading the certificates takes long enough to be felt by everybody's triggers.
         verify, proxy = await asyncio.to_thread(_prepare, connection)
         http = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=QUICK + SLOW, keepalive_timeout=KEEPALIVE, ssl=verify),
+            connector=Connector(limit=QUICK + SLOW, keepalive_timeout=KEEPALIVE, ssl=verify),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=headers(connection),
             proxy=proxy,
-            response_class=FinalAnswer,
+            response_class=ProxiedAnswer if proxy else Answer,
             timeout=aiohttp.ClientTimeout(),  # whoever sends bounds the time, which begins before this has it
+            **HEAD_LIMITS,
         )
         return cls(connection, http)
 
@@ -118,16 +120,3 @@ def _prepare(connection: RoeConnection) -> tuple[ssl.SSLContext | bool, str | No
 @lru_cache(maxsize=MOST_WAITS)
 def _url(text: str) -> URL:
     return URL(text, encoded=True)
-
-
-class FinalAnswer(aiohttp.ClientResponse):
-    """An answer that is not 101, the one interim answer that aiohttp does not skip."""
-
-    async def start(self, connection: Any) -> aiohttp.ClientResponse:
-        """Read the head."""
-        protocol = connection.protocol  # which it may give back for other requests
-        await super().start(connection)
-        if self.status == 101:
-            protocol.close()
-            raise aiohttp.ClientConnectionError("101 Switching Protocols")
-        return self

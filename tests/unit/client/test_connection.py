@@ -205,6 +205,13 @@ class TestBaseUrl:
             ("http://127.8.9.1:8080", None, "http://127.8.9.1:8080"),
             ("http://[::1]:8080", None, "http://[::1]:8080"),
             ("https://[2001:db8::1]", 8443, "https://[2001:db8::1]:8443"),
+            ("Grün.example", None, "https://xn--grn-ioa.example"),
+            ("https://grün.example:8443", None, "https://xn--grn-ioa.example:8443"),
+            ("xn--grn-ioa.example", None, "https://xn--grn-ioa.example"),
+            ("straße.example", None, "https://xn--strae-oqa.example"),
+            ("roe_1.日本.example", None, "https://roe_1.xn--wgv71a.example"),
+            ("roe。grün.example", None, "https://roe.xn--grn-ioa.example"),
+            ("http://\uff11\uff12\uff17.0.0.1:8080", None, "http://127.0.0.1:8080"),
         ],
     )
     def test_it_is_made_of_host_and_port(self, host, port, base_url):
@@ -225,6 +232,7 @@ class TestBaseUrl:
             "http://localhost.example.com",
             "http://0.0.0.0",
             "http://[2001:db8::1]",
+            "http://grün.example",
         ],
     )
     @pytest.mark.parametrize("forbidden", [{}, {"allow_http": False}, {"allow_http": "false"}], ids=repr)
@@ -304,6 +312,10 @@ UNUSABLE = [
     ("host", {"host": "api roe.com/" + "x" * 5000}, "base URL"),
     ("host", {"host": "api..roe-ai.com"}, "base URL"),
     ("host", {"host": "x" * 64 + ".example"}, "base URL"),
+    ("host", {"host": "ü" * 60 + ".example"}, "base URL"),
+    ("host", {"host": "grün..example"}, "base URL"),
+    ("host", {"host": "-grün.example"}, "base URL"),
+    ("host", {"host": "℀.example"}, "base URL"),
     ("port", {"port": -1}, "-1"),
     ("port", {"port": 65536}, "65536"),
     ("port", {"host": "roe.local:8443", "port": 443}, "contradicts"),
