@@ -251,7 +251,8 @@ def error_message(response: Response) -> str:
 
     Returns it cut to 2,000 characters and harmless to print; the body's start if it is no JSON; or "".
     """
-    if (answer := _parse(response.body)) is _NOT_JSON:
+    answer = _parse(response.body)
+    if answer is _NOT_JSON:
         return response.quote_start()
     return response.quote(read_messages(answer))
 
@@ -334,7 +335,8 @@ def read_retry_after(headers: Mapping[str, str]) -> float | None:
     value = headers.get("retry-after", "").strip()
     if re.fullmatch(r"[0-9]{1,9}", value):
         return float(value)
-    if (until := _http_date(value)) is None:
+    until = _http_date(value)
+    if until is None:
         return None
     now = _http_date(headers.get("date", "")) or datetime.now(UTC)
     return max((until - now).total_seconds(), 0.0)

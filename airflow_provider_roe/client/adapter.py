@@ -1,4 +1,4 @@
-"""What requests sends through, so that blocking calls are connected and answered as those on a loop are."""
+"""The adapter of requests' sessions: blocking calls connect and are answered as those on a loop are."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Adapter(HTTPAdapter):
         return pool  # type: ignore[no-any-return]
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
-        """Have certificates verified, also that of an https proxy on the way to a plain http server."""
+        """Let certificates be verified, also that of an https proxy on the way to a plain http server."""
         super().cert_verify(conn, "https", verify, cert)  # type: ignore[no-untyped-call]
 
 

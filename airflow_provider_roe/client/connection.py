@@ -67,7 +67,8 @@ class RoeConnection:
             ("success_statuses", success, queries.RUNNING_STATUSES | queries.FAILURE_STATUSES | failure),
             ("failure_statuses", failure, queries.RUNNING_STATUSES | queries.SUCCESS_STATUSES),
         ):
-            if clash := words & others:
+            clash = words & others
+            if clash:
                 raise fields.error(f"extra.{name}", f"{sorted(clash)} already has another meaning")
         return cls(
             conn_id=fields.conn_id,

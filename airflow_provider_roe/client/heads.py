@@ -52,7 +52,8 @@ class Head(NamedTuple):
         """Return a head that holds no more than http.client has to know, for it bears a hundred lines."""
         lines = [b"HTTP/%d.%d %d %b" % (*self.version, self.status, self.reason)]
         for name in _FRAMING:
-            if values := self.values(name):
+            values = self.values(name)
+            if values:
                 lines.append(b"%b: %b" % (name.encode(), b", ".join(values)))
         return b"\r\n".join([*lines, b"", b""])
 

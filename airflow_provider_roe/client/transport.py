@@ -44,7 +44,7 @@ def headers(connection: RoeConnection) -> dict[str, str]:
 
 
 def named_bundle(connection: RoeConnection) -> tuple[str, str] | None:
-    """Return where a CA bundle is named, and its path; None where none is."""
+    """Return the place that names a CA bundle, and its path; None where none does."""
     if isinstance(connection.verify, str):
         return "field extra.verify", connection.verify
     for variable in ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"):
@@ -57,7 +57,8 @@ def ca_bundle(connection: RoeConnection) -> str | bool:
     """Return the path of the CA bundle that both transports verify certificates with; False for none."""
     from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
-    if named := named_bundle(connection):
+    named = named_bundle(connection)
+    if named:
         return named[1]
     return connection.verify and str(DEFAULT_CA_BUNDLE_PATH)
 
@@ -222,7 +223,8 @@ def unavailable(
     """
     url, proxy = connection.base_url, find_proxy(connection)
     failures = {type(cause).__name__: cause for cause in causes(error)}
-    if refusal := failures.get("ProxyRefusal") or failures.get("ClientHttpProxyError"):
+    refusal = failures.get("ProxyRefusal") or failures.get("ClientHttpProxyError")
+    if refusal:
         return _refused_by_proxy(connection, request, request_id, proxy, refusal)
     known = (
         socket.gaierror,
@@ -293,7 +295,7 @@ def _refused_by_proxy(
 
 def causes(error: BaseException) -> Iterator[BaseException]:
     """
-    Yield what led to an error, the first cause first.
+    Yield an error's causes and itself, the first cause first.
 
     Both libraries keep that in ``__cause__`` or among the arguments. Not ``__context__``, which may lead to
     whatever the caller was handling.
