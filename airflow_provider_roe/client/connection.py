@@ -259,7 +259,7 @@ def _tell_unknown(conn_id: str | None, name: str) -> None:
     if (conn_id, name) in _told:
         return
     _told.add((conn_id, name))
-    plain = re.sub(r"[\s-]+", "_", name.strip().lower()).removeprefix(_PREFIX)
+    plain = re.sub(r"[\s-]+", "_", name[:100].strip().lower()).removeprefix(_PREFIX)
     meant = get_close_matches(plain, _EXTRA, n=1)
     advice = f"is {meant[0]} meant?" if meant else f"what is read: {', '.join(_EXTRA)}."
     log.warning("Connection %r, field extra: %s is not read; %s", conn_id, base.clip(repr(name), 100), advice)
