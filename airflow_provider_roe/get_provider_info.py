@@ -4,20 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
+from airflow_provider_roe.client import defaults
+
 INTEGRATION = "Roe AI"
 
 #: The form's own fields, saved in the connection's extra: JSON Schema type, label, help.
 CONN_FIELDS = {
-    "request_timeout": ("number", "Request time-out", "Seconds for one HTTP request. Default: 60."),
+    "request_timeout": (
+        "number",
+        "Request time-out",
+        f"Seconds for one HTTP request. Default: {defaults.REQUEST_TIMEOUT:g}.",
+    ),
     "retry_window": (
         "number",
         "Retry window",
-        "Seconds for which one call keeps retrying while Roe is unavailable. Default: 300.",
+        "Seconds for which one call keeps retrying while Roe is unavailable."
+        f" Default: {defaults.RETRY_WINDOW:g}.",
     ),
     "verify": (
         "string",
         "Verify certificate",
-        "true, false, or the path of the CA bundle to verify the server's certificate with. Default: true.",
+        "true, false, or the path of the CA bundle to verify the server's certificate with."
+        f" Default: {str(defaults.VERIFY).lower()}.",
     ),
     "allow_http": (
         "boolean",
@@ -38,7 +46,7 @@ CONN_FIELDS = {
         "string",
         "Web URL",
         "Where a task's link leads; {worksheet_id} and {query_id} are filled in."
-        " Default: https://app.roe-ai.com/.",
+        f" Default: {defaults.WEB_URL}.",
     ),
 }
 HIDDEN_FIELDS = ["schema"]
@@ -46,7 +54,7 @@ RELABELING = {"login": "Organization ID", "password": "API Key", "host": "Base U
 PLACEHOLDERS = {
     "login": "UUID of your organization",
     "password": "An API key of that organization",
-    "host": "https://api.roe-ai.com",
+    "host": defaults.BASE_URL,
     # Airflow 3.3.2 refuses to test a stored connection that has none: its Test button then sends port 0.
     "port": "443 (Airflow's Test button needs one here)",
 }

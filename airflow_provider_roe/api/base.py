@@ -28,8 +28,6 @@ from airflow_provider_roe.exceptions import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-DEFAULT_BASE_URL = "https://api.roe-ai.com"
-
 #: An id that no query has: asking for it tells whether key and organization are accepted.
 NIL_UUID = str(UUID(int=0))
 

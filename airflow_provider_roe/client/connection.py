@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import logging
 import math
 import os
 import re
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
 from airflow_provider_roe.api import base, queries
+from airflow_provider_roe.client import defaults
 from airflow_provider_roe.exceptions import RoeInputError
+from airflow_provider_roe.get_provider_info import CONN_FIELDS
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
+
+log = logging.getLogger(__name__)
 
 WEEK = 7 * 24 * 60 * 60
 
@@ -23,6 +29,12 @@ _PLACEHOLDER = re.compile(r"\{(query_id|worksheet_id)\}")
 _WEB_URL = re.compile(
     rf"https?://[\w.-]+(:\d{{1,5}})?(/([\w/?#&=%+.,:;@!~*'()$-]|{_PLACEHOLDER.pattern})*)?", re.ASCII
 )
+
+
+#: What the extra may hold, and what old forms put before it.
+_EXTRA = (*CONN_FIELDS, "organization_id")
+_PREFIX = "extra__roe__"
+_told: set[tuple[str | None, str]] = set()
 
 
 @dataclass(frozen=True)
@@ -46,12 +58,12 @@ class RoeConnection:
     base_url: str
     api_key: str = field(repr=False)
     organization_id: str | None = None
-    request_timeout: float = 60.0
-    retry_window: float = 300.0
-    verify: bool | str = True
+    request_timeout: float = defaults.REQUEST_TIMEOUT
+    retry_window: float = defaults.RETRY_WINDOW
+    verify: bool | str = defaults.VERIFY
     success_statuses: frozenset[str] = frozenset()
     failure_statuses: frozenset[str] = frozenset()
-    web_url: str = "https://app.roe-ai.com/"
+    web_url: str = defaults.WEB_URL
 
     @classmethod
     def read(cls, conn: Connection) -> RoeConnection:
@@ -118,7 +130,12 @@ class _Fields:
         if not isinstance(extra, dict):
             raise self.error("extra", "it must be a JSON object")
         # Forms save what was left empty as null or "".
-        self.extra = {name: value for name, value in extra.items() if value not in (None, "")}
+        given = {name: value for name, value in extra.items() if value not in (None, "")}
+        # Forms once put a prefix before each name.
+        self.extra = {name.removeprefix(_PREFIX): value for name, value in given.items()} | given
+        for name in given:
+            if name.removeprefix(_PREFIX) not in _EXTRA:
+                _tell_unknown(self.conn_id, name)
 
     def error(self, name: str, problem: str) -> RoeInputError:
         return RoeInputError(f"Connection {self.conn_id!r}, field {name}: {problem}.")
@@ -156,10 +173,10 @@ class _Fields:
             raise self.error("schema", "it is not used; leave it empty, and put a base URL into host alone")
         if "@" in host:
             raise self.error("host (Base URL)", "it holds credentials; put the key into password")
-        expected = f"give a base URL such as {base.DEFAULT_BASE_URL}"
+        expected = f"give a base URL such as {defaults.BASE_URL}"
         found = base.clip(repr(host), 100)
         if not host:
-            host = base.DEFAULT_BASE_URL
+            host = defaults.BASE_URL
         try:
             url = urlsplit(host if "://" in host else f"https://{host}")
             name, url_port = _ascii(url.hostname or ""), url.port
@@ -212,9 +229,9 @@ class _Fields:
         raise self.error(f"extra.{name}", f"it must be true or false, not {base.clip(repr(value), 100)}")
 
     def verify(self) -> bool | str:
-        value = self.extra.get("verify", True)
+        value = self.extra.get("verify", defaults.VERIFY)
         if not isinstance(value, str) or value.strip().lower() in ("true", "false"):
-            return self.boolean("verify", default=True)
+            return self.boolean("verify", default=defaults.VERIFY)
         path = os.path.expanduser(value.strip())  # noqa: PTH111 - the transports take a str
         if not os.path.isfile(path):  # noqa: PTH113
             raise self.error(
@@ -237,10 +254,21 @@ class _Fields:
         if not isinstance(value, str) or not _WEB_URL.fullmatch(value.strip()):
             raise self.error(
                 "extra.web_url",
-                "it must be an http or https URL such as https://app.roe-ai.com/…/{query_id}, which may name"
+                f"it must be an http or https URL such as {defaults.WEB_URL}…/{{query_id}}, which may name"
                 " {query_id} and {worksheet_id} after its host, and nothing else in braces",
             )
         return value.strip()
+
+
+def _tell_unknown(conn_id: str | None, name: str) -> None:
+    """Warn of a key that is not read, once: a connection is looked up for every task."""
+    if (conn_id, name) in _told:
+        return
+    _told.add((conn_id, name))
+    plain = re.sub(r"[\s-]+", "_", name[:100].strip().lower()).removeprefix(_PREFIX)
+    meant = get_close_matches(plain, _EXTRA, n=1)
+    advice = f"is {meant[0]} meant?" if meant else f"what is read: {', '.join(_EXTRA)}."
+    log.warning("Connection %r, field extra: %s is not read; %s", conn_id, base.clip(repr(name), 100), advice)
 
 
 def _ascii(name: str) -> str:

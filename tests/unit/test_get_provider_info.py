@@ -12,6 +12,7 @@ from typing import Any
 import airflow
 import jsonschema
 import pytest
+from airflow.providers.common.compat.sdk import Connection
 
 from airflow_provider_roe.client.connection import RoeConnection
 from airflow_provider_roe.get_provider_info import CONN_FIELDS, get_provider_info
@@ -22,6 +23,7 @@ from airflow_provider_roe.sensors.roe import RoeQueryStatusSensor
 PROJECT = Path(__file__).parents[2]
 INFO = get_provider_info()
 (CONNECTION_TYPE,) = INFO["connection-types"]
+TABLE = [line for line in (PROJECT / "docs/connection.md").read_text().splitlines() if line.startswith("| ")]
 STANDARD_FIELDS = {"description", "host", "port", "login", "password", "schema", "extra"}
 
 
@@ -114,6 +116,27 @@ def test_every_field_of_the_form_may_be_left_empty(name, kind):
     assert kind in field["schema"]["type"]
     assert field["label"]
     assert field["description"]
+
+
+@pytest.mark.parametrize("name", ["request_timeout", "retry_window", "verify", "web_url"])
+def test_the_help_names_the_default_that_counts(name):
+    nothing_said = RoeConnection.read(Connection(conn_id="roe", conn_type="roe", password="a-key"))
+    default = getattr(nothing_said, name)
+    written = default if isinstance(default, str) else json.dumps(default).removesuffix(".0")
+    assert CONN_FIELDS[name][2].endswith(f" Default: {written}.")
+
+
+def test_the_placeholder_of_the_base_url_is_the_one_that_counts():
+    nothing_said = RoeConnection.read(Connection(conn_id="roe", conn_type="roe", password="a-key"))
+    assert CONNECTION_TYPE["ui-field-behaviour"]["placeholders"]["host"] == nothing_said.base_url
+
+
+@pytest.mark.parametrize("name", CONN_FIELDS)
+def test_the_documentation_has_every_field_with_its_default(name):
+    (row,) = [line for line in TABLE if f"`{name}`" in line.split("|")[1]]
+    help_text = CONN_FIELDS[name][2]
+    if "Default: " in help_text:
+        assert row.split("|")[-2].strip().strip("`") == help_text.rpartition("Default: ")[2].removesuffix(".")
 
 
 if importlib.util.find_spec("flask_appbuilder"):

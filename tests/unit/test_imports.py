@@ -211,7 +211,12 @@ def test_starting_airflow_loads_no_more_than_the_provider_s_metadata():
         "import airflow, sys\n"
         "print('loaded', *(name for name in sys.modules if name.startswith('airflow_provider_roe')))\n"
     )
-    assert loaded_by(code) <= {"airflow_provider_roe", "airflow_provider_roe.get_provider_info"}
+    assert loaded_by(code) <= {
+        "airflow_provider_roe",
+        "airflow_provider_roe.client",
+        "airflow_provider_roe.client.defaults",
+        "airflow_provider_roe.get_provider_info",
+    }
 
 
 def test_the_provider_s_metadata_needs_the_standard_library_alone():

@@ -4,7 +4,7 @@ import dataclasses
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from airflow.providers.common.compat.sdk import BaseHook, Connection
@@ -282,6 +282,108 @@ class TestLink:
     def test_an_id_that_it_does_not_need_may_be_unknown(self):
         conn = read(extra={"web_url": "https://roe.test/q/{query_id}"})
         assert conn.link(query_id=UUID(QUERY)) == f"https://roe.test/q/{QUERY}"
+
+
+KNOWN = (
+    "request_timeout, retry_window, verify, allow_http, success_statuses, failure_statuses, web_url,"
+    " organization_id"
+)
+
+
+class TestUnknownKeys:
+    """A key of the extra that is not read is told, with the one that is meant."""
+
+    @pytest.fixture
+    def warnings(self, caplog) -> Callable[..., list[str]]:
+        """Return what reads a connection of a new id with this extra, and returns what is told of it."""
+
+        def warnings(extra: dict[str, Any], conn_id: str | None = None, times: int = 1) -> list[str]:
+            caplog.clear()
+            conn_id = conn_id or f"roe_{uuid4()}"
+            for _ in range(times):
+                RoeConnection.read(
+                    Connection(conn_id=conn_id, conn_type="roe", password=KEY, extra=json.dumps(extra))
+                )
+            assert {record.levelname for record in caplog.records} <= {"WARNING"}
+            assert all(
+                message.startswith(f"Connection '{conn_id}', field extra: ") for message in caplog.messages
+            )
+            return [message.partition("extra: ")[2] for message in caplog.messages]
+
+        return warnings
+
+    @pytest.mark.parametrize(
+        ("key", "meant"),
+        [
+            ("retry_windows", "retry_window"),
+            ("retrywindow", "retry_window"),
+            ("Retry_Window", "retry_window"),
+            ("RETRY-WINDOW", "retry_window"),
+            ("retry window", "retry_window"),
+            (" retry_window ", "retry_window"),
+            ("extra__roe__retry_windows", "retry_window"),
+            ("extra__roe__Retry-Window", "retry_window"),
+            ("requestTimeout", "request_timeout"),
+            ("timeout", "request_timeout"),
+            ("verify_ssl", "verify"),
+            ("success_status", "success_statuses"),
+            ("organisation_id", "organization_id"),
+            ("weburl", "web_url"),
+        ],
+    )
+    def test_the_name_that_is_meant_is_told(self, warnings, key, meant):
+        assert warnings({key: 7}) == [f"{key!r} is not read; is {meant} meant?"]
+
+    @pytest.mark.parametrize("key", ["colour", "x", "extra__http__proxy", "1" * 5000])
+    def test_without_one_like_it_the_names_that_are_read_are_told(self, warnings, key):
+        (told,) = warnings({key: KEY})
+        assert told.endswith(f" is not read; what is read: {KNOWN}.")
+        assert len(told) < 400
+        assert KEY not in told
+
+    def test_it_is_told_once_for_each_connection(self, warnings):
+        extra = {"retry_windows": 7, "colour": "red"}
+        assert len(warnings(extra, "roe_told_once", times=3)) == 2
+        assert warnings(extra | {"verified": True}, "roe_told_once") == [
+            "'verified' is not read; is verify meant?"
+        ]
+        assert len(warnings(extra)) == 2
+
+    def test_nothing_is_told_of_what_is_read_or_was_left_empty(self, warnings, tmp_path):
+        everything = {
+            "request_timeout": 5,
+            "retry_window": 5,
+            "verify": True,
+            "allow_http": False,
+            "success_statuses": ["DONE"],
+            "failure_statuses": ["LOST"],
+            "web_url": "https://app.roe-ai.com/",
+            "organization_id": ORGANIZATION,
+        }
+        assert warnings(everything) == []
+        assert warnings({f"extra__roe__{name}": value for name, value in everything.items()}) == []
+        assert warnings({"retry_windows": None, "colour": ""}) == []
+
+    @pytest.mark.parametrize(
+        ("extra", "seconds"),
+        [
+            ({"extra__roe__retry_window": 7}, 7),
+            ({"extra__roe__retry_window": "7"}, 7),
+            ({"extra__roe__retry_window": 7, "retry_window": 9}, 9),
+            ({"retry_window": 9, "extra__roe__retry_window": 7}, 9),
+            ({"extra__roe__retry_window": 7, "retry_window": ""}, 7),
+            ({"extra__roe__retry_window": 7, "retry_window": None}, 7),
+            ({"extra__roe__retry_window": "", "retry_window": 9}, 9),
+            ({"extra__roe__retry_window": 7, "retry_window": 0}, 0),
+        ],
+        ids=str,
+    )
+    def test_a_form_s_old_prefix_is_read_where_the_plain_name_is_not_given(self, extra, seconds):
+        assert read(extra=extra).retry_window == seconds
+
+    def test_what_stands_behind_the_prefix_is_checked_as_ever(self):
+        with pytest.raises(RoeInputError, match=r"field extra\.retry_window: it must be a number of seconds"):
+            read(extra={"extra__roe__retry_window": "long"})
 
 
 UNUSABLE = [
