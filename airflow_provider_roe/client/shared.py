@@ -188,7 +188,7 @@ async def _open_session(connection: RoeConnection) -> Session:
 
 class Turn:
     """
-    The right to send one request, from when it may be sent until it has its answer.
+    The right to make one call, from when its request may be sent until it has its answer.
 
     :param shared: The connection, which is told what the answer means for others.
     :param session: What to send it with.
@@ -204,10 +204,11 @@ class Turn:
         self.asked_at = asyncio.get_running_loop().time()
         self.refusal: RoeAuthenticationError | None = None
 
-    def __enter__(self) -> Turn:
+    async def __aenter__(self) -> Turn:
+        self.session.enter()
         return self
 
-    def __exit__(
+    async def __aexit__(
         self, _: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._place.leave()
@@ -221,3 +222,4 @@ class Turn:
                 error.retry_after = None  # which the hold heeds for all
         elif isinstance(error, RoeError) and not isinstance(error, RoeAuthenticationError):
             self._shared.doubt()
+        await self.session.leave()
