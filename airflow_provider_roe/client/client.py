@@ -132,7 +132,7 @@ class AsyncClient:
         while True:
             try:
                 turn = await self._shared.turn(retries, refused)
-                with turn:
+                async with turn:
                     answer = await call(AsyncCalls(turn, self._organization_id), *args, **kwargs)
             except RoeAuthenticationError as e:
                 if refused:

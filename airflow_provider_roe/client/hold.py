@@ -64,7 +64,7 @@ class Hold:
             retry_after = min(2.0 ** min(self._strikes, 5), 30.0)
             self._strikes += 1
         if not self.is_on:
-            self._began, self._ends, self._next_return = loop.time(), -math.inf, -math.inf
+            self._began, self._ends = loop.time(), -math.inf
             self._over.clear()
         self._ends = max(self._ends, loop.time() + min(retry_after, LONGEST_HOLD))
         if self._end:

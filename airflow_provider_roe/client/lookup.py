@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from airflow.providers.common.compat.connection import get_async_connection
 from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException, BaseHook
 
 from airflow_provider_roe.client.connection import RoeConnection
 from airflow_provider_roe.exceptions import RoeError, RoeInputError, RoeUnavailableError
 
+#: Seconds for which an event loop waits for Airflow: all waits of a connection wait for one look-up.
+LONGEST_LOOK_UP = 60.0
 KEY_CHANGED = "The key was refused, but the connection has changed: trying again with what it says now."
 
 
@@ -24,15 +28,18 @@ def look_up(conn_id: str, *, was_there: bool = False) -> RoeConnection:
     try:
         return RoeConnection.read(BaseHook.get_connection(conn_id))
     except Exception as e:
-        raise _explain(conn_id, e, was_there) from None
+        error = _explain(conn_id, e, was_there)
+    raise error  # here, so that it does not hold Airflow's as its context
 
 
 async def alook_up(conn_id: str, *, was_there: bool = False) -> RoeConnection:
     """Return a connection's checked fields as :func:`look_up` does, without blocking the event loop."""
     try:
-        return RoeConnection.read(await get_async_connection(conn_id))
+        async with asyncio.timeout(LONGEST_LOOK_UP):
+            return RoeConnection.read(await get_async_connection(conn_id))
     except Exception as e:
-        raise _explain(conn_id, e, was_there) from None
+        error = _explain(conn_id, e, was_there)
+    raise error
 
 
 def _explain(conn_id: str, error: Exception, was_there: bool) -> RoeError:

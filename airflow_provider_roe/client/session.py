@@ -45,7 +45,7 @@ class Session:
     def __init__(self, connection: RoeConnection, http: aiohttp.ClientSession) -> None:
         self.connection = connection
         self._http = http
-        self._requests = 0
+        self._users = 0
         self._is_retired = False
 
     @classmethod
@@ -76,7 +76,6 @@ class Session:
         :raises RoeUnavailableError: There is no whole answer.
         """
         request_id = f"{random.getrandbits(128):032x}"
-        self._requests += 1
         try:
             async with (
                 asyncio.timeout_at(give_up_at),
@@ -99,17 +98,23 @@ class Session:
             raise unavailable(self.connection, request, request_id, e, connected=False) from e
         except (aiohttp.ClientError, OSError) as e:
             raise unavailable(self.connection, request, request_id, e) from e
-        finally:
-            self._requests -= 1
-            await self._close_if_done()
+
+    def enter(self) -> None:
+        """Keep the session open until it is left."""
+        self._users += 1
+
+    async def leave(self) -> None:
+        """Let go of the session."""
+        self._users -= 1
+        await self._close_if_done()
 
     async def retire(self) -> None:
-        """Close the session once its last request has its answer."""
+        """Close the session once the last who has entered it leaves."""
         self._is_retired = True
         await self._close_if_done()
 
     async def _close_if_done(self) -> None:
-        if self._is_retired and not self._requests:
+        if self._is_retired and not self._users:
             await self._http.close()
 
 

@@ -80,7 +80,9 @@ class SharedConnection:
         if shared is None:
             shared = connections[conn_id] = cls(conn_id)
         if retry_window is not None:
-            shared._was_there, shared._retry_window = True, retry_window
+            if not shared._was_there:
+                shared._was_there, shared._failure = True, None
+            shared._retry_window = retry_window
         shared._holders += 1
         try:
             yield shared
@@ -130,11 +132,13 @@ class SharedConnection:
             async with asyncio.timeout_at(give_up_at):
                 return await self._lanes.enter()
         except TimeoutError:
-            raise RoeUnavailableError(
+            error = RoeUnavailableError(
                 f"A request had to wait for {connection.request_timeout:g} s for others, to which"
                 f" {connection.base_url} gives no answer, and was not sent.",
                 cause="no room beside unanswered requests",
-            ) from None
+            )
+        error.name_connection(self.conn_id)
+        raise error
 
     async def _current_session(self, retries: Retries, refused: Turn | None) -> Session:
         now = asyncio.get_running_loop().time()
@@ -144,12 +148,12 @@ class SharedConnection:
                     await self._renew()
         elif refused and refused.session is self._session:
             async with self._looking_up:
-                if self._looked_up_at < refused.asked_at:
+                if refused.session is self._session and self._looked_up_at < refused.asked_at:
                     await self._renew()
                 if refused.session is self._session and refused.refusal:
                     raise refused.refusal
             retries.troubles.note(KEY_CHANGED)
-        elif now >= self._renew_at:
+        elif now >= self._renew_at and not self._looking_up.locked():
             self._renew_at = now + DOUBT_AFTER  # meanwhile others go on with what is known
             try:
                 async with self._looking_up:
@@ -164,16 +168,18 @@ class SharedConnection:
         now = asyncio.get_running_loop().time()
         if self._failure and now < self._look_again_at:
             raise copy(self._failure)
+        was_there = self._was_there
         try:
-            connection = await alook_up(self.conn_id, was_there=self._was_there)
+            connection = await alook_up(self.conn_id, was_there=was_there)
             former = self._session
             if former is None or former.connection != connection:
                 self._session = await _open_session(connection)
                 if former:
                     await former.retire()
         except RoeError as e:
-            self._failure = e
-            self._look_again_at = asyncio.get_running_loop().time() + LOOK_AGAIN_AFTER
+            if was_there == self._was_there:  # else somebody came meanwhile for whom it is another error
+                self._failure = copy(e)  # without a traceback, and what is counted for one wait
+                self._look_again_at = asyncio.get_running_loop().time() + LOOK_AGAIN_AFTER
             raise
         self._was_there = True
         self._looked_up_at, self._renew_at = now, now + RENEW_AFTER
@@ -188,7 +194,7 @@ async def _open_session(connection: RoeConnection) -> Session:
 
 class Turn:
     """
-    The right to send one request, from when it may be sent until it has its answer.
+    The right to make one call, from when its request may be sent until it has its answer.
 
     :param shared: The connection, which is told what the answer means for others.
     :param session: What to send it with.
@@ -204,10 +210,11 @@ class Turn:
         self.asked_at = asyncio.get_running_loop().time()
         self.refusal: RoeAuthenticationError | None = None
 
-    def __enter__(self) -> Turn:
+    async def __aenter__(self) -> Turn:
+        self.session.enter()
         return self
 
-    def __exit__(
+    async def __aexit__(
         self, _: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._place.leave()
@@ -221,3 +228,4 @@ class Turn:
                 error.retry_after = None  # which the hold heeds for all
         elif isinstance(error, RoeError) and not isinstance(error, RoeAuthenticationError):
             self._shared.doubt()
+        await self.session.leave()
