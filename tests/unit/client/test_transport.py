@@ -776,6 +776,20 @@ class TestHeads:
         assert time.monotonic() - began < 15
 
     @each_transport
+    @pytest.mark.parametrize("before", [head("200 OK", "Transfer-Encoding: chunked") + b"1;", FINAL[:-9]])
+    def test_nor_does_what_follows_it(self, connection, serve, send, before):
+        def answer(client: socket.socket) -> None:
+            client.sendall(before)
+            while True:
+                time.sleep(3.5)
+                client.sendall(b"x")
+
+        began = time.monotonic()
+        with pytest.raises(RoeUnavailableError, match=r"did not answer within 4 s"):
+            send(connection(base_url=serve(answer).url, request_timeout=4), CALLS["status"])
+        assert time.monotonic() - began < 6.5
+
+    @each_transport
     def test_it_may_come_in_pieces_of_any_size(self, connection, serve, send):
         def answer(client: socket.socket) -> None:
             for n in range(len(FINAL)):
