@@ -71,7 +71,7 @@ class _Response(HTTPResponse):
         self.bounded = _Bounded(sock, self.fp.detach())
         self.fp = io.BufferedReader(self.bounded)
 
-    def begin(self) -> None:
+    def begin(self, **_: Any) -> None:  # newer Pythons say how many fields are borne
         if self.headers is not None:
             return
         file: Any = self.fp

@@ -923,6 +923,16 @@ class TestProxy:
         assert to_roe.api_key not in str(headers)
 
     @each_transport
+    def test_it_may_speak_https_to_pass_plain_http_on(
+        self, connection, send, proxy, tls, bundle, monkeypatch
+    ):
+        through = proxy(tls=tls)
+        monkeypatch.setenv("HTTP_PROXY", through.url)
+        to_roe = connection(base_url="http://roe.invalid", verify=bundle)
+        assert send(to_roe, CALLS["status"], CALLS["submit"]) == [ENDED, ENDED]
+        assert through.connections == 1
+
+    @each_transport
     @pytest.mark.parametrize("user", ["me", "me:"])
     def test_a_user_needs_no_password(self, connection, send, proxy, monkeypatch, user):
         through = proxy()
