@@ -16,6 +16,7 @@ from airflow_provider_roe.client.heads import read_head
 from airflow_provider_roe.client.transport import ProxyRefusal
 
 if TYPE_CHECKING:
+    import requests
     from urllib3 import HTTPConnectionPool
 
 
@@ -35,16 +36,46 @@ class Adapter(HTTPAdapter):
         super().cert_verify(conn, "https", verify, cert)  # type: ignore[no-untyped-call]
 
 
+def prolong(answer: requests.Response, seconds: float) -> None:
+    """Give what is left of an answer so many seconds from now on."""
+    response: Any = answer.raw._original_response  # the one below, as urllib3 has it
+    response.bounded.give_up_at = time.monotonic() + seconds
+
+
+class _Bounded(io.RawIOBase):
+    """Reads from a socket until its time-out has passed, for all reads together: urllib3 bounds each."""
+
+    def __init__(self, sock: socket.socket, file: io.RawIOBase) -> None:
+        self._sock = sock
+        self._file = file
+        self.give_up_at = time.monotonic() + (sock.gettimeout() or 0.0)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self.give_up_at - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._sock.settimeout(left)
+        return self._file.readinto(buffer)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
 class _Response(HTTPResponse):
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
-        self._sock = sock
+        self.bounded = _Bounded(sock, self.fp.detach())
+        self.fp = io.BufferedReader(self.bounded)
 
-    def begin(self) -> None:
+    def begin(self, **_: Any) -> None:  # newer Pythons say how many fields are borne
         if self.headers is not None:
             return
         file: Any = self.fp
-        head = read_head(self._sock, file)
+        head = read_head(file)
         self.fp = io.BytesIO(head.framing())
         try:
             super().begin()
@@ -92,8 +123,8 @@ class _Connection:
         fields = self._tunnel_headers | {"Host": target}
         lines = [f"CONNECT {target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
         self.send("\r\n".join([*lines, "", ""]).encode("latin-1"))
-        with self.sock.makefile("rb") as file:
-            head = read_head(self.sock, file)
+        with io.BufferedReader(_Bounded(self.sock, self.sock.makefile("rb").detach())) as file:
+            head = read_head(file)
         if head.status != 200:
             headers = {name.lower(): value for name, value in head.message().items()}
             raise ProxyRefusal(head.status, head.reason.decode("utf-8", "replace"), headers)

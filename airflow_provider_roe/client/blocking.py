@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -63,14 +62,12 @@ def send(session: requests.Session, connection: RoeConnection, request: Request)
     :raises RoeRequestError: A proxy refuses to pass the request on.
     """
     request_id = os.urandom(16).hex()
-    give_up_at = time.monotonic() + connection.request_timeout
     with (
         _unavailability(connection, request, request_id),
         _answer(session, connection, request, request_id) as answer,
     ):
         check_encoding(answer.headers.get("Content-Encoding", ""))
-        body = _start(answer, request, give_up_at)
-        return _response(connection, request, answer, body, request_id)
+        return _response(connection, request, answer, _start(answer, request), request_id)
 
 
 def download(
@@ -87,30 +84,29 @@ def download(
     :raises RoeRequestError: A proxy refuses to pass the request on.
     :raises OSError: The file cannot be written.
     """
+    from airflow_provider_roe.client.adapter import prolong
+
     request_id = os.urandom(16).hex()
     start = bytearray()
     file.seek(0)
     file.truncate()
     with ExitStack() as stack:
-        give_up_at = time.monotonic() + connection.request_timeout
         with _unavailability(connection, request, request_id):
             answer = stack.enter_context(_answer(session, connection, request, request_id))
             check_encoding(answer.headers.get("Content-Encoding", ""))
             if not 200 <= answer.status_code < 300:
-                return _response(connection, request, answer, _start(answer, request, give_up_at), request_id)
+                return _response(connection, request, answer, _start(answer, request), request_id)
         until = 1024 * 1024
         while True:
             with _unavailability(connection, request, request_id):
                 chunk = answer.raw.read1(65536, decode_content=True)
-                if time.monotonic() > give_up_at:
-                    raise TimeoutError
             file.write(chunk)  # not within the above: a full disk is no trouble of Roe's
             start += chunk[: 1000 - len(start)]
             if not chunk:
                 return _response(connection, request, answer, start, request_id)
             if file.tell() > until:
                 until = file.tell() + 1024 * 1024
-                give_up_at = time.monotonic() + connection.request_timeout
+                prolong(answer, connection.request_timeout)
 
 
 def _response(
@@ -144,14 +140,11 @@ def _answer(
         yield answer
 
 
-def _start(answer: requests.Response, request: Request, give_up_at: float) -> bytearray:
+def _start(answer: requests.Response, request: Request) -> bytearray:
     """Read a body to the request's bound, and a chunk more if there is more."""
     body = bytearray()
-    # read1 returns what there is, so that a slow drip is seen to be one.
     while len(body) <= request.max_body and (chunk := answer.raw.read1(65536, decode_content=True)):
         body += chunk
-        if time.monotonic() > give_up_at:
-            raise TimeoutError
     return body
 
 

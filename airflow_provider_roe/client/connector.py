@@ -49,7 +49,7 @@ class Connector(aiohttp.TCPConnector):
 
     async def connect(self, *args: Any, **kwargs: Any) -> Any:
         """Return a connection, kept or new."""
-        for _ in range(self.limit):
+        for _ in range(self.limit or 100):  # so many may have got it
             connection = await super().connect(*args, **kwargs)
             if connection.protocol is not None and not connection.protocol.should_close:
                 return connection

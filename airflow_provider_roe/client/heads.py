@@ -9,14 +9,11 @@ in both what is ambiguous. One difference is left: only aiohttp takes a lone CR 
 from __future__ import annotations
 
 import re
-import time
 from http.client import HTTPMessage, RemoteDisconnected
-from typing import TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Sequence
-    from io import BufferedReader
 
 #: Fields of a head, and bytes of one of its lines, that are borne.
 MAX_FIELDS = 1000
@@ -62,20 +59,16 @@ class Head(NamedTuple):
         return [value for field, value in self.fields if field.lower() == name.encode()]
 
 
-def read_head(sock: socket.socket, file: BufferedReader) -> Head:
+def read_head(file: IO[bytes]) -> Head:
     """
-    Read the head of the final answer, within the socket's time-out.
+    Read the head of the final answer.
 
-    :param file: Reads from the socket; stands at the body afterwards.
+    :param file: Stands at the body afterwards.
     :raises ConnectionError: The head cannot be read, or is none that :func:`check_head` lets pass.
-    :raises TimeoutError: It takes too long. Neither its pieces nor interim answers prolong the wait.
     """
-    timeout = sock.gettimeout()
-    lines = _Lines(sock, file, time.monotonic() + (timeout or 0.0))
-    head = _read_one(lines)
+    head = _read_one(file)
     while head.status < 200:  # a submit would count as refused although Roe took it
-        head = _read_one(lines)
-    sock.settimeout(timeout)
+        head = _read_one(file)
     return head
 
 
@@ -102,43 +95,29 @@ def check_head(head: Head) -> None:
         raise ConnectionError("it answers in a Transfer-Encoding that was not asked for")
 
 
-class _Lines:
-    def __init__(self, sock: socket.socket, file: BufferedReader, give_up_at: float) -> None:
-        self._sock = sock
-        self._file = file
-        self._give_up_at = give_up_at
-
-    def next(self) -> bytes:
-        """Return a line without its end; CR is no part of any."""
-        line = b""
-        while not line.endswith(b"\n"):
-            left = self._give_up_at - time.monotonic()
-            if left <= 0:
-                raise TimeoutError
-            self._sock.settimeout(left)
-            # peek reads from the socket once at most, and only where nothing is left of the last time.
-            ready = self._file.peek()
-            if not ready:
-                raise RemoteDisconnected("it closed the connection before the end of the answer's head")
-            line += self._file.read(ready.find(b"\n") + 1 or len(ready))
-            if len(line) > MAX_LINE + 100:
-                raise ConnectionError("its answer has a header line that is too long")
-        line = line.removesuffix(b"\n").removesuffix(b"\r")
-        if b"\r" in line:
-            raise ConnectionError("its answer has a header line that is malformed")
-        return line
+def _read_line(file: IO[bytes]) -> bytes:
+    """Return a line without its end; CR is no part of any."""
+    line = file.readline(MAX_LINE + 100)
+    if not line.endswith(b"\n"):
+        if len(line) < MAX_LINE:
+            raise RemoteDisconnected("it closed the connection before the end of the answer's head")
+        raise ConnectionError("its answer has a header line that is too long")
+    line = line.removesuffix(b"\n").removesuffix(b"\r")
+    if b"\r" in line:
+        raise ConnectionError("its answer has a header line that is malformed")
+    return line
 
 
-def _read_one(lines: _Lines) -> Head:
-    line = lines.next()
+def _read_one(file: IO[bytes]) -> Head:
+    line = _read_line(file)
     while not line:  # left over from the body of an answer before
-        line = lines.next()
+        line = _read_line(file)
     status = _STATUS_LINE.fullmatch(line)
     if not status or len(line) - len(b"HTTP/1.1 200 ") > MAX_LINE:
         raise ConnectionError("it answers with a status line that is none")
     major, minor, code, reason = status.groups(b"")
     fields: list[tuple[bytes, bytearray]] = []
-    line = lines.next().removeprefix(b" ")  # which means nothing to aiohttp's parser
+    line = _read_line(file).removeprefix(b" ")  # which means nothing to aiohttp's parser
     while line:
         if line.startswith((b" ", b"\t")) and fields:  # the field before goes on, unless it is a whole number
             if fields[-1][0].lower() == b"content-length" and fields[-1][1].strip():
@@ -153,7 +132,7 @@ def _read_one(lines: _Lines) -> Head:
             raise ConnectionError(
                 f"its answer has too many header fields, or one of more than {MAX_LINE} bytes"
             )
-        line = lines.next()
+        line = _read_line(file)
     head = Head(
         (int(major), int(minor)), int(code), reason, [(name, bytes(v.strip(b" \t"))) for name, v in fields]
     )

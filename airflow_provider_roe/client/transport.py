@@ -127,7 +127,8 @@ def find_proxy(connection: RoeConnection) -> Proxy | None:
         raise _unusable_proxy(
             connection, variable, found, f"proxies of the scheme {url.scheme} cannot be used"
         )
-    if not url.host or url.port == 0 or url.path not in (None, "/") or url.query or url.fragment is not None:
+    is_host = re.fullmatch(r"[\w.-]+|\[[0-9a-f:.]+\]", url.host or "", re.ASCII | re.IGNORECASE)
+    if not is_host or url.port == 0 or url.path not in (None, "/") or url.query or url.fragment is not None:
         raise _unusable_proxy(connection, variable, found, "that is no URL of a proxy")
     user, _, password = (url.auth or "").partition(":")
     name = unquote(user)

@@ -569,6 +569,20 @@ class TestHeads:
         assert time.monotonic() - began < 15
 
     @each_transport
+    @pytest.mark.parametrize("before", [head("200 OK", "Transfer-Encoding: chunked") + b"1;", FINAL[:-9]])
+    def test_nor_does_what_follows_it(self, connection, serve, send, before):
+        def answer(client: socket.socket) -> None:
+            client.sendall(before)
+            while True:
+                time.sleep(3.5)
+                client.sendall(b"x")
+
+        began = time.monotonic()
+        with pytest.raises(RoeUnavailableError, match=r"did not answer within 4 s"):
+            send(connection(base_url=serve(answer).url, request_timeout=4), CALLS["status"])
+        assert time.monotonic() - began < 6.5
+
+    @each_transport
     def test_it_may_come_in_pieces_of_any_size(self, connection, serve, send):
         def answer(client: socket.socket) -> None:
             for n in range(len(FINAL)):
@@ -700,6 +714,16 @@ class TestProxy:
         assert headers["Host"] == target
         assert headers["Proxy-Authorization"] == "Basic bWU6cHIweHkgUzNjcmV0"
         assert to_roe.api_key not in str(headers)
+
+    @each_transport
+    def test_it_may_speak_https_to_pass_plain_http_on(
+        self, connection, send, proxy, tls, bundle, monkeypatch
+    ):
+        through = proxy(tls=tls)
+        monkeypatch.setenv("HTTP_PROXY", through.url)
+        to_roe = connection(base_url="http://roe.invalid", verify=bundle)
+        assert send(to_roe, CALLS["status"], CALLS["submit"]) == [ENDED, ENDED]
+        assert through.connections == 1
 
     @each_transport
     @pytest.mark.parametrize("user", ["me", "me:"])
