@@ -7,6 +7,7 @@ Both loops are the same, but that the one blocks.
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+# Threads that share a client look up and replace its connection one at a time. One lock for all clients, for
+# Airflow copies operators, and a client with a lock of its own could not be copied.
+_replacing = threading.RLock()
 
 
 class Client:
@@ -45,10 +50,11 @@ class Client:
     @property
     def connection(self) -> RoeConnection:
         """The connection's checked fields."""
-        if self._connection is None:
-            self._connection = look_up(self._conn_id, was_there=self.was_there)
-            self.was_there = True
-        return self._connection
+        with _replacing:
+            if self._connection is None:
+                self._connection = look_up(self._conn_id, was_there=self.was_there)
+                self.was_there = True
+            return self._connection
 
     @property
     def retry_window(self) -> float:
@@ -58,10 +64,11 @@ class Client:
     @property
     def calls(self) -> Calls:
         """The calls over an open session."""
-        if self._calls is None:
-            session = blocking.open_session(self.connection)
-            self._calls = Calls(self.connection, session, self._organization_id)
-        return self._calls
+        with _replacing:
+            if self._calls is None:
+                session = blocking.open_session(self.connection)
+                self._calls = Calls(self.connection, session, self._organization_id)
+            return self._calls
 
     def call(
         self, retries: Retries, call: Callable[Concatenate[Calls, P], T], *args: P.args, **kwargs: P.kwargs
@@ -77,7 +84,7 @@ class Client:
         while True:
             try:
                 calls = self._calls_after(refused, retries)
-                answer = self.attempt(call, *args, **kwargs)
+                answer = self.attempt(calls, call, *args, **kwargs)
             except RoeAuthenticationError as e:
                 if refused:
                     raise
@@ -88,24 +95,27 @@ class Client:
                 retries.over()
                 return answer
 
-    def attempt(self, call: Callable[Concatenate[Calls, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+    def attempt(
+        self, calls: Calls, call: Callable[Concatenate[Calls, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
         """Make a call once."""
         try:
-            return call(self.calls, *args, **kwargs)
+            return call(calls, *args, **kwargs)
         except RoeRequestError as e:
             e.name_connection(self._conn_id)
             raise
 
     def _calls_after(self, refused: Calls | None, retries: Retries) -> Calls:
         """Return the calls; after those whose key was refused, such with another connection."""
-        if refused and refused is self._calls:
-            connection = look_up(self._conn_id, was_there=True)
-            if connection == refused.connection and refused.refusal:
-                raise refused.refusal
-            retries.troubles.note(KEY_CHANGED)
-            refused.session.close()
-            self._connection, self._calls = connection, None
-        return self.calls
+        with _replacing:
+            if refused and refused is self._calls:
+                connection = look_up(self._conn_id, was_there=True)
+                if connection == refused.connection and refused.refusal:
+                    raise refused.refusal
+                retries.troubles.note(KEY_CHANGED)
+                refused.session.close()
+                self._connection, self._calls = connection, None
+            return self.calls
 
 
 class AsyncClient:

@@ -279,7 +279,7 @@ class RoeHook(BaseHook):
         key and organization.
         """
         try:
-            self.client.attempt(Calls.status, NIL_UUID)
+            self.client.attempt(self.client.calls, Calls.status, NIL_UUID)
         except RoeNotFoundError:
             pass
         except RoeError as e:

@@ -86,7 +86,10 @@ class RoeQueryStatusSensor(QueryTask, BaseSensorOperator):
         """Wait until the query ends."""
         if self.reschedule:
             return super().execute(context)
-        outcome = self._wait_for(self._begin(context), context)
+        try:
+            outcome = self._wait_for(self._begin(context), context)
+        except AirflowTaskTimeout as e:
+            outcome = self._failure(e)
         if isinstance(outcome, BaseException):
             raise outcome
         return outcome

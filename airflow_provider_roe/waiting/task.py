@@ -96,7 +96,11 @@ class WaitingTask(BaseOperator):
         if limit and time.time() >= wait.started_at + limit.total_seconds():
             raise self._failure(AirflowTaskTimeout(f"The task's execution_timeout of {limit} is over."))
         reason = (next_kwargs or {}).get("error", "unknown")
-        event = self._poll(wait) or {
+        try:
+            ended = self._poll(wait)
+        except AirflowTaskTimeout as e:
+            raise self._failure(e) from None
+        event = ended or {
             "outcome": "error",
             "error": RoeError.__name__,
             "message": f"The trigger of this wait failed ({reason}): see the triggerer's log, and whether"
@@ -107,14 +111,11 @@ class WaitingTask(BaseOperator):
     def _wait_for(self, wait: Wait, context: Context) -> dict[str, Any] | BaseException:
         """Wait on the worker, or leave for the triggerer; return what has ended well, or what to raise."""
         defer_at = time.time() + self._seconds_on_worker(context)
-        try:
-            while not (event := self._poll(wait, defer_at)):
-                left_on_worker = defer_at - time.time()
-                if left_on_worker <= 0:
-                    self._defer(wait)
-                time.sleep(min(wait.next_interval(), left_on_worker))
-        except AirflowTaskTimeout as e:
-            return self._failure(e)
+        while not (event := self._poll(wait, defer_at)):
+            left_on_worker = defer_at - time.time()
+            if left_on_worker <= 0:
+                self._defer(wait)
+            time.sleep(min(wait.next_interval(), left_on_worker))
         return self._outcome(event)
 
     def _seconds_on_worker(self, context: Context) -> float:

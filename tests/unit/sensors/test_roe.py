@@ -21,8 +21,10 @@ from airflow.providers.common.compat.sdk import (
     AirflowSkipException,
     AirflowTaskTimeout,
     TaskDeferred,
+    timeout,
 )
 
+from airflow_provider_roe.client import blocking, client
 from airflow_provider_roe.exceptions import (
     RoeAuthenticationError,
     RoeError,
@@ -400,6 +402,77 @@ class TestAfterTheTrigger:
             AirflowSkipException if flags == "never_fail" else RoeError, match="not understood"
         ):
             self.complete(flags, event)
+
+
+@pytest.mark.parametrize(
+    ("flags", "ends_as"),
+    [
+        ("plain", AirflowTaskTimeout),
+        ("soft_fail", AirflowSkipException),
+        ("never_fail", AirflowSkipException),
+        ("silent_fail", AirflowTaskTimeout),
+    ],
+)
+class TestExecutionTimeout:
+    """Airflow ends a task then with an exception of its own, wherever it is."""
+
+    @pytest.fixture
+    def sensor(self, roe, connect, flags) -> Callable[..., RoeQueryStatusSensor]:
+        connect(roe, retry_window=60)
+
+        def sensor(**arguments: Any) -> RoeQueryStatusSensor:
+            query = roe.submit("SELECT 1", RUNS_ON)
+            limit = {"execution_timeout": timedelta(seconds=1)}
+            return new_sensor(query, **limit | FLAGS[flags] | arguments)
+
+        return sensor
+
+    @pytest.fixture
+    def over(self, monkeypatch: pytest.MonkeyPatch) -> Callable[[Any, str], None]:
+        """Return a function that lets the time be over as soon as something is called."""
+
+        def over(where: Any, name: str) -> None:
+            def end(*_: Any, **__: Any) -> None:
+                raise AirflowTaskTimeout("Timeout")
+
+            monkeypatch.setattr(where, name, end)
+
+        return over
+
+    @pytest.mark.parametrize("mode", [{}, {"mode": "reschedule"}, {"deferrable": True}], ids=str)
+    @pytest.mark.parametrize(
+        "during",
+        [(blocking, "send"), (client, "look_up")],
+        ids=["a request", "the look-up of the connection"],
+    )
+    def test_on_the_worker(self, sensor, over, ends_as, mode, during):
+        over(*during)
+        with pytest.raises(ends_as):
+            sensor(**mode).execute(context())
+
+    @pytest.mark.parametrize("mode", [{}, {"deferrable": True}], ids=str)
+    def test_between_two_polls(self, sensor, over, ends_as, mode):
+        over(time, "sleep")
+        with pytest.raises(ends_as):
+            sensor(**mode).execute(context())
+
+    @pytest.mark.parametrize("mode", [{}, {"deferrable": True}], ids=str)
+    def test_by_airflow_s_own_alarm(self, sensor, ends_as, mode):
+        with pytest.raises(ends_as), timeout(0.5):
+            sensor(**mode).execute(context())
+
+    def test_deferred(self, sensor, ends_as):
+        handed = sensor(deferrable=True)
+        with pytest.raises(ends_as, match="execution_timeout of 0:00:01 is over"):
+            handed.resume_execution(
+                "__fail__", {"error": "Trigger timeout"}, context(started=time.time() - 2)
+            )
+
+    def test_on_the_worker_after_a_deferral(self, sensor, over, ends_as):
+        handed = sensor(deferrable=True)
+        over(blocking, "send")
+        with pytest.raises(ends_as):
+            handed.resume_execution("__fail__", {"error": "Trigger failure"}, context())
 
 
 class TestBrokenOffDeferral:
