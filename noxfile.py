@@ -44,7 +44,10 @@ def s3(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Measure what waits cost, against the floor; or the scenarios that are named after --."""
     install(session, "3", "bench")
-    measure(session, session.posargs or ["1000 waits", "5000 waits", "whole lives", "keep-alive", "poke", "imports"])
+    measure(
+        session,
+        session.posargs or ["1000 waits", "5000 waits", "whole lives", "keep-alive", "poke", "imports"],
+    )
 
 
 @nox.session(default=False)
