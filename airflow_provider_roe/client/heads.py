@@ -56,7 +56,8 @@ class Head(NamedTuple):
 
     def values(self, name: str) -> list[bytes]:
         """Return the values of a field that may be repeated; its name is in lower case."""
-        return [value for field, value in self.fields if field.lower() == name.encode()]
+        wanted = name.encode()
+        return [value for field, value in self.fields if field.lower() == wanted]
 
 
 def read_head(file: IO[bytes]) -> Head:
