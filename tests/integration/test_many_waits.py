@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_roe.client import retry
+from airflow_provider_roe.client.lanes import QUICK, SLOW
+from airflow_provider_roe.hooks.roe import RoeHook
 from airflow_provider_roe.testing import Fault, QueryPlan
 from airflow_provider_roe.triggers.roe import RoeQueryStatusTrigger
 from tests.integration.running import only_event
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from airflow_provider_roe.testing import RoeSimulator
+    from airflow_provider_roe.testing.recording import RecordedRequest
 
 RUNS = [("PENDING", 0.5), ("STARTED", 1.0)]
 ENDS = {
@@ -94,6 +97,156 @@ async def test_a_rate_limit_is_shared_by_all_waits_of_a_connection(roe, connect,
     assert together < apart / 2
 
 
+async def answered(hook: RoeHook, query_id: str) -> float:
+    """Return the seconds until there is an answer."""
+    began = time.monotonic()
+    assert (await hook.aget_query_status(query_id)).query_id == query_id
+    return time.monotonic() - began
+
+
+async def until_asked(roe: RoeSimulator, query_id: str, times: int = 1) -> None:
+    async with asyncio.timeout(20):
+        while len(roe.requests_of("status", query_id)) < times:  # noqa: ASYNC110 - they come in another thread
+            await asyncio.sleep(0.005)
+
+
+def since(moment: datetime, requests: list[RecordedRequest]) -> list[float]:
+    return sorted((request.received_at - moment).total_seconds() for request in requests)
+
+
+async def test_after_a_429_those_who_waited_return_fifty_a_second(roe, connect, record_figure):
+    connect(roe, retry_window=60)
+    refused, query_id = roe.submit("SELECT 1"), roe.submit("SELECT 1")
+    roe.add_fault(Fault(query_id=refused, status_code=429, retry_after=3, times=1))
+    async with RoeHook() as hook:
+        first = asyncio.create_task(answered(hook, refused))
+        await until_asked(roe, refused)
+        await asyncio.sleep(0.3)
+        await asyncio.gather(first, *(answered(hook, query_id) for _ in range(200)))
+    began = roe.requests[0].received_at
+    returned = since(began, roe.requests[1:])
+    record_figure(
+        f"200 requests held back by a 429 for 3 s: first after {returned[0]:.2f} s,"
+        f" then {(len(returned) - 1) / (returned[-1] - returned[0]):.1f} a second"
+    )
+    assert len(returned) == 201
+    early = [(number, moment) for number, moment in enumerate(returned) if moment < 3 + number / 50 - 0.05]
+    assert early == []
+    assert returned[-1] < 3 + 2 * 201 / 50
+
+
+async def test_a_429_that_comes_later_prolongs_it_for_those_who_wait(roe, connect):
+    connect(roe, retry_window=60)
+    refused, late, query_id = (roe.submit("SELECT 1") for _ in range(3))
+    roe.add_fault(
+        Fault(query_id=refused, status_code=429, retry_after=2, delay=0.2, times=1),
+        Fault(query_id=late, status_code=429, retry_after=3, delay=1.2, times=1),
+    )
+    async with RoeHook() as hook:
+        under_way = [asyncio.create_task(answered(hook, query)) for query in (late, refused)]
+        await until_asked(roe, refused)
+        await asyncio.sleep(0.5)
+        await asyncio.gather(*under_way, *(answered(hook, query_id) for _ in range(20)))
+    (began, *_) = (request.received_at for request in roe.requests_of("status", late))
+    assert since(began, roe.requests_of("status", query_id))[0] >= 1.2 + 3 - 0.05
+
+
+async def test_a_429_does_not_hold_back_another_connection(roe, connect):
+    connect(roe, retry_window=60)
+    connect(roe, "roe_other", retry_window=60)
+    refused, query_id = roe.submit("SELECT 1"), roe.submit("SELECT 1")
+    roe.add_fault(Fault(query_id=refused, status_code=429, retry_after=3600, times=1))
+    async with RoeHook() as hook, RoeHook("roe_other") as other:
+        held = asyncio.create_task(answered(hook, refused))
+        await until_asked(roe, refused)
+        await asyncio.sleep(0.3)
+        assert await answered(other, query_id) < 2
+        assert not held.done()
+        held.cancel()
+
+
+async def test_nobody_is_held_back_beyond_his_window_and_an_answer_ends_it_for_all(roe, connect):
+    connect(roe, retry_window=2)
+    refused, query_id = roe.submit("SELECT 1"), roe.submit("SELECT 1")
+    roe.add_fault(Fault(query_id=refused, status_code=429, retry_after=999_999_999, times=1))
+    async with RoeHook() as hook:
+        held = asyncio.create_task(answered(hook, refused))
+        await until_asked(roe, refused)
+        await asyncio.sleep(0.3)
+        # The first asks again when its window ends, is answered, and so lets the second go on.
+        first, second = await asyncio.gather(held, answered(hook, query_id))
+        assert 1.9 < first < 6
+        assert second < first + 1
+        assert [await answered(hook, query_id) < 1 for _ in range(5)] == [True] * 5
+    assert len(roe.requests) == 8
+
+
+async def test_an_answer_to_what_was_asked_before_a_429_does_not_end_it(roe, connect):
+    connect(roe, retry_window=60)
+    refused, slow, query_id = (roe.submit("SELECT 1") for _ in range(3))
+    roe.add_fault(
+        Fault(query_id=refused, status_code=429, retry_after=3, times=1), Fault(query_id=slow, delay=1)
+    )
+    async with RoeHook() as hook:
+        under_way = asyncio.create_task(answered(hook, slow))
+        await until_asked(roe, slow)
+        held = asyncio.create_task(answered(hook, refused))
+        await until_asked(roe, refused)
+        await asyncio.sleep(0.3)
+        await asyncio.gather(under_way, held, answered(hook, query_id))
+    (began, *_) = (request.received_at for request in roe.requests_of("status", refused))
+    assert since(began, roe.requests_of("status", query_id))[0] >= 3 - 0.05
+
+
+async def test_500_waits_on_a_service_that_never_answers_end_when_their_time_is_up(
+    roe, connect, record_figure
+):
+    connect(roe, request_timeout=1, retry_window=2)
+    roe.add_fault(Fault(hang=True))
+    query_id = roe.submit("SELECT 1")
+    began = time.monotonic()
+    waits = [new_trigger(query_id, timeout=5, silent_fail=number % 2 == 0) for number in range(500)]
+    events = await asyncio.gather(*(only_event(wait) for wait in waits))
+    took = time.monotonic() - began
+    record_figure(f"500 waits of 5 s on a service that accepts and never answers: {took:.1f} s")
+    # Those that give up after the window of 2 s do so; the others go on until the timeout.
+    assert {event["outcome"] for event in events[1::2]} <= {"error", "timeout"}
+    assert {event["outcome"] for event in events[::2]} == {"timeout"}
+    assert took < 9
+
+
+async def test_a_healthy_poll_does_not_wait_for_150_that_hang(roe, connect, record_figure):
+    connect(roe, request_timeout=60, retry_window=60)
+    hung, healthy = roe.submit("SELECT 1"), roe.submit("SELECT 1")
+    roe.add_fault(Fault(query_id=hung, hang=True))
+    async with RoeHook() as hook:
+        hanging = [asyncio.create_task(answered(hook, hung)) for _ in range(150)]
+        await until_asked(roe, hung, QUICK)
+        took = await answered(hook, healthy)
+        for task in hanging:
+            task.cancel()
+        await asyncio.gather(*hanging, return_exceptions=True)
+    record_figure(f"A healthy poll behind 150 calls that hang: answered after {took:.1f} s")
+    assert took < 8
+
+
+async def test_there_are_never_more_than_200_requests_under_way(roe, connect):
+    connect(roe, request_timeout=60, retry_window=60)
+    hung = roe.submit("SELECT 1")
+    roe.add_fault(Fault(hang=True))
+    async with RoeHook() as hook:
+        hanging = [asyncio.create_task(answered(hook, hung)) for _ in range(400)]
+        await until_asked(roe, hung, 200)
+        await asyncio.sleep(3)
+        assert len(roe.requests) == roe.connections == QUICK + SLOW == 200
+        for task in hanging:
+            task.cancel()
+        await asyncio.gather(*hanging, return_exceptions=True)
+        roe.clear_faults()
+        took = await asyncio.gather(*(answered(hook, hung) for _ in range(100)))
+    assert max(took) < 5
+
+
 async def throttled(roe: RoeSimulator, conn_ids: list[str]) -> tuple[int, int]:
     """
     Let the service answer waits that go on with 429 and when to come back.
@@ -122,11 +275,6 @@ async def throttled(roe: RoeSimulator, conn_ids: list[str]) -> tuple[int, int]:
 
 
 def new_trigger(query_id: str, **arguments: Any) -> RoeQueryStatusTrigger:
-    return RoeQueryStatusTrigger(
-        query_id=query_id,
-        deferred_at=time.time(),
-        started_at=time.time(),
-        timeout=300,
-        poke_interval=1,
-        **arguments,
-    )
+    now = time.time()
+    defaults = {"deferred_at": now, "started_at": now, "timeout": 300, "poke_interval": 1}
+    return RoeQueryStatusTrigger(query_id=query_id, **defaults | arguments)

@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import psutil
 import pytest
+from airflow.providers.common.compat.sdk import BaseHook
 
+from airflow_provider_roe.client import lookup
 from airflow_provider_roe.testing import QueryPlan, RoeSimulator
 
 if TYPE_CHECKING:
@@ -111,3 +114,22 @@ def asked(roe: RoeSimulator) -> Callable[[int], Awaitable[None]]:
 def ask(request: pytest.FixtureRequest) -> Callable[..., QueryStatus]:
     """Return what asks a hook for a query's status: once the blocking way, once on an event loop."""
     return request.param
+
+
+@pytest.fixture
+def look_ups(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the ids of the connections that Airflow is asked for, whether it finds them or not."""
+    asked_for: list[str] = []
+
+    def counted(look_up: Callable[..., Any]) -> Callable[..., Any]:
+        def look_up_and_count(conn_id: str) -> Any:
+            asked_for.append(conn_id)
+            return look_up(conn_id)
+
+        return look_up_and_count
+
+    monkeypatch.setattr(lookup, "get_async_connection", counted(lookup.get_async_connection))
+    # Not on Airflow's class, by which older versions look up on an event loop, too.
+    hook = SimpleNamespace(get_connection=counted(BaseHook.get_connection))
+    monkeypatch.setattr(lookup, "BaseHook", hook)
+    return asked_for

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import subprocess
@@ -10,11 +11,13 @@ import time
 import traceback
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from pkgutil import resolve_name
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
+from airflow.exceptions import AirflowRescheduleException
 from airflow.providers.common.compat.sdk import (
     AirflowFailException,
     AirflowSensorTimeout,
@@ -336,6 +339,46 @@ class TestDeferring:
         connect(roe)
         with pytest.raises(AirflowSensorTimeout):
             new_sensor(roe.submit("SELECT 1", RUNS_ON), deferrable=True, timeout=0.2).execute(context())
+
+
+class TestAWaitWithoutEnd:
+    """``timeout=timedelta.max``, which Airflow's own sensors take."""
+
+    @pytest.fixture
+    def sensor(self, roe, connect) -> Callable[..., RoeQueryStatusSensor]:
+        connect(roe)
+
+        def sensor(plan: QueryPlan, **mode: Any) -> RoeQueryStatusSensor:
+            return new_sensor(roe.submit("SELECT 1", plan), timeout=timedelta.max, **mode)
+
+        return sensor
+
+    @pytest.mark.parametrize(
+        "mode", [{}, {"mode": "reschedule"}, {"deferrable": True}, {"exponential_backoff": True}], ids=str
+    )
+    def test_it_polls_and_ends(self, sensor, mode, caplog, monkeypatch):
+        caplog.set_level(logging.INFO)
+        monkeypatch.setattr(RoeQueryStatusSensor, "log", logging.getLogger("roe.tests"))
+        assert sensor(QueryPlan(statuses=(), ends_as="SUCCESS"), **mode).execute(context())
+        assert any("more than a hundred years" in message for message in caplog.messages)
+
+    def test_it_reschedules_itself(self, sensor):
+        with pytest.raises(AirflowRescheduleException) as e:
+            sensor(RUNS_ON, mode="reschedule").execute(context())
+        assert e.value.reschedule_date.year < 2100
+
+    @pytest.mark.parametrize("limit", [{}, {"execution_timeout": timedelta.max}], ids=str)
+    def test_it_defers(self, sensor, limit):
+        handed = deferral(sensor(RUNS_ON, deferrable=True, defer_after=0, **limit))
+        path, kwargs = handed.trigger.serialize()
+        assert resolve_name(path)(**json.loads(json.dumps(kwargs))).serialize() == (path, kwargs)
+        assert handed.timeout > timedelta(days=36500)
+        assert datetime.now(UTC) + handed.timeout < datetime.max.replace(tzinfo=UTC)
+
+    def test_a_deferral_that_broke_off_is_looked_at(self, sensor):
+        waits = sensor(RUNS_ON, deferrable=True)
+        with pytest.raises(RoeError, match="The trigger of this wait failed"):
+            waits.resume_execution("__fail__", {"error": "Trigger failure"}, context())
 
 
 ERRORS = [

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import math
 import time
 from pkgutil import resolve_name
@@ -222,6 +223,124 @@ class TestWaiting:
         events = await asyncio.gather(*(event_of(trigger) for trigger in triggers))
         assert [event["ended"]["query_id"] for event in events] == [t.query_id for t in triggers]
         assert roe.connections <= 50
+
+
+@pytest.mark.usefixtures("at_once")
+class TestTheConnection:
+    """It is looked up where the trigger runs, and may not be found for a while."""
+
+    @pytest.fixture(autouse=True)
+    def _log_to_caplog(self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+        # Airflow's own loggers write past it.
+        caplog.set_level(logging.INFO)
+        monkeypatch.setattr(RoeQueryStatusTrigger, "log", logging.getLogger("roe.tests"))
+
+    def gone(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("AIRFLOW_CONN_ROE_DEFAULT")
+
+    async def test_one_that_the_task_has_seen_is_waited_for_and_that_is_told_once(
+        self, roe, connect, new_trigger, monkeypatch, caplog
+    ):
+        triggers = [new_trigger(retry_window=30.0) for _ in range(3)]
+        self.gone(monkeypatch)
+        waiting = [asyncio.create_task(event_of(trigger)) for trigger in triggers]
+        await asyncio.sleep(1)
+        assert not any(wait.done() for wait in waiting)
+        connect(roe)
+        assert [event["outcome"] for event in await asyncio.gather(*waiting)] == ["success"] * 3
+        told = [message for message in caplog.messages if "does not find connection" in message]
+        assert len(told) == 3  # once by each
+
+    async def test_for_its_window_and_no_longer(self, new_trigger, monkeypatch):
+        trigger = new_trigger(retry_window=1.0)
+        self.gone(monkeypatch)
+        began = time.monotonic()
+        event = await event_of(trigger)
+        assert (event["outcome"], event["error"]) == ("error", "RoeUnavailableError")
+        assert "Gave up after" in event["message"]
+        assert time.monotonic() - began >= 1
+
+    async def test_nor_beyond_the_wait_s_timeout(self, new_trigger, monkeypatch):
+        trigger = new_trigger(retry_window=300.0, timeout=1.0)
+        self.gone(monkeypatch)
+        event = await event_of(trigger)
+        assert event["outcome"] == "timeout"
+        assert "does not find connection" in event["message"]
+
+    async def test_one_that_the_task_has_not_seen_is_an_input_error_at_once(self, new_trigger, monkeypatch):
+        trigger = new_trigger()
+        self.gone(monkeypatch)
+        began = time.monotonic()
+        event = await event_of(trigger)
+        assert (event["outcome"], event["error"]) == ("error", "RoeInputError")
+        assert "Airflow has no connection 'roe_default'" in event["message"]
+        assert time.monotonic() - began < 1
+
+    async def test_it_is_looked_up_once_for_a_thousand_waits(self, roe, connect, new_trigger, look_ups):
+        connect(roe, request_timeout=60)
+        ends = QueryPlan(statuses=[("STARTED", 1)], ends_as="SUCCESS")
+        triggers = [new_trigger(ends, retry_window=30.0, poke_interval=1.0) for _ in range(1000)]
+        events = await asyncio.gather(*(event_of(trigger) for trigger in triggers))
+        assert {event["outcome"] for event in events} == {"success"}
+        assert look_ups == ["roe_default"]
+
+    async def test_and_once_more_where_all_of_them_meet_a_key_that_was_rotated(
+        self, roe, connect, new_trigger, look_ups, asked
+    ):
+        connect(roe, request_timeout=60)
+        ends = QueryPlan(statuses=[("STARTED", 1)], ends_as="SUCCESS")
+        triggers = [new_trigger(ends, retry_window=30.0, poke_interval=1.0) for _ in range(1000)]
+        waiting = [asyncio.create_task(event_of(trigger)) for trigger in triggers]
+        await asked(1)
+        roe.rotate_key("the-new-key")
+        connect(roe, request_timeout=60)
+        events = await asyncio.gather(*waiting)
+        assert {event["outcome"] for event in events} == {"success"}
+        assert len(look_ups) == 2
+        assert 401 in {request.status_code for request in roe.requests}
+
+    async def test_a_thousand_waits_look_it_up_once_a_second_while_it_is_not_found(
+        self, roe, connect, new_trigger, monkeypatch, look_ups
+    ):
+        triggers = [new_trigger(retry_window=60.0) for _ in range(1000)]
+        self.gone(monkeypatch)
+        waiting = [asyncio.create_task(event_of(trigger)) for trigger in triggers]
+        began = time.monotonic()
+        await asyncio.sleep(3)
+        connect(roe, request_timeout=60)
+        events = await asyncio.gather(*waiting)
+        assert {event["outcome"] for event in events} == {"success"}
+        assert 2 <= len(look_ups) <= time.monotonic() - began + 2
+
+    async def test_one_that_is_gone_later_is_done_without(
+        self, roe, connect, new_trigger, monkeypatch, look_ups, caplog
+    ):
+        monkeypatch.setattr("airflow_provider_roe.client.shared.RENEW_AFTER", 0.2)
+        trigger = new_trigger(QueryPlan(statuses=[("STARTED", 0.8)], ends_as="SUCCESS"), retry_window=30.0)
+        waiting = asyncio.create_task(event_of(trigger))
+        await asyncio.sleep(0.1)
+        self.gone(monkeypatch)
+        assert (await waiting)["outcome"] == "success"
+        assert len(look_ups) > 1
+        assert sum("Going on with what the connection said before" in text for text in caplog.messages) == 1
+
+
+@pytest.mark.usefixtures("at_once")
+class TestTheLog:
+    @pytest.fixture(autouse=True)
+    def _log_to_caplog(self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+        # Airflow's own loggers write past it.
+        caplog.set_level(logging.INFO)
+        monkeypatch.setattr(RoeQueryStatusTrigger, "log", logging.getLogger("roe.tests"))
+
+    async def test_whatever_roe_says_each_entry_is_one_line(self, roe, new_trigger, caplog):
+        said = "worker\nlost\r\n\x1b[31mTraceback:\u2028" + "x\n" * 2000
+        plan = QueryPlan(statuses=[("RETRY", 0.3, said)], ends_as="FAILURE", error=said)
+        event = await event_of(new_trigger(plan))
+        assert event["outcome"] == "failed"
+        assert any("Roe says of status RETRY: worker lost" in text for text in caplog.messages)
+        assert all(len(text.splitlines()) == 1 for text in [*caplog.messages, event["message"]])
+        assert max(len(text) for text in caplog.messages) < 2500
 
 
 class TestFirstPoll:

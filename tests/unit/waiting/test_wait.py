@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import json
 import logging
+import tracemalloc
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from airflow_provider_roe.api.queries import QueryState, QueryStatus
+from airflow_provider_roe.client.trouble import MOST_CAUSES
 from airflow_provider_roe.exceptions import (
     RoeAuthenticationError,
     RoeError,
@@ -263,6 +265,31 @@ class TestWhatTheLogSays:
             f"Waiting for query {QUERY} on connection roe_tenant, for at most 1 day 1 hour 1 minute 1 second"
         ]
 
+    def test_error_texts_that_are_new_at_each_poll_do_not_fill_it(self, caplog):
+        wait = new_wait()
+        for number in range(10_000):
+            wait.saw(status("RETRY", error=f"attempt {number} failed: {'x' * 1900}"))
+        assert MOST_CAUSES <= len(caplog.messages) <= MOST_CAUSES + 3
+
+    def test_nor_the_memory(self, caplog):
+        caplog.set_level(logging.CRITICAL, LOG.name)
+        wait = new_wait()
+        tracemalloc.start()
+        try:
+            for number in range(10_000):
+                wait.saw(status("RETRY", error=f"attempt {number} failed: {'x' * 1900}"))
+            held, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert held < 100_000
+
+    def test_statuses_that_are_unknown_and_new_at_each_poll_do_not_either(self, caplog):
+        wait = new_wait()
+        for number in range(1000):
+            wait.saw(status(f"WARMING {number}", known=False))
+        warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
+        assert len(warnings) <= MOST_CAUSES + 1
+
     @pytest.mark.parametrize("end", ["success", "failure", "timeout", "error"])
     def test_it_ends_with_how_often_each_kind_of_trouble_came(self, clock, caplog, end):
         wait = new_wait(silent_fail=True)
@@ -300,6 +327,29 @@ class TestGoingOnElsewhere:
 
 def test_a_task_stays_away_longer_than_a_supervisor_s_heartbeat():
     assert HAND_OVER == 15
+
+
+class TestAWaitWithoutEnd:
+    """``timeout=timedelta.max``, which Airflow's own sensors take."""
+
+    @pytest.fixture
+    def wait(self) -> Wait:
+        return new_wait(timeout=timedelta.max.total_seconds(), exponential_backoff=True)
+
+    def test_it_polls(self, clock, wait):
+        for _ in range(40):
+            clock.shift(wait.next_interval())
+        assert wait.saw(status("STARTED")) is None
+        assert wait.failed(RoeError("no"))["outcome"] == "error"
+
+    def test_it_is_told(self, wait, caplog):
+        caplog.set_level(logging.INFO, LOG.name)
+        wait.tell_start("roe_default")
+        assert caplog.messages[0].endswith("for at most more than a hundred years")
+
+    def test_it_goes_on_elsewhere(self, wait):
+        arguments = json.loads(json.dumps(wait.arguments()))
+        assert Wait(**arguments, subject="x", log=LOG).deadline == wait.deadline
 
 
 class TestSeconds:
