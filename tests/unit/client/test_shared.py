@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_roe.client import lookup
+from airflow_provider_roe.client import lookup, session
 from airflow_provider_roe.client import shared as module
 from airflow_provider_roe.client.calls import AsyncCalls
 from airflow_provider_roe.client.client import AsyncClient
@@ -94,6 +94,19 @@ class TestSharing:
                 await status_alone(query)
             gc.collect()
         assert [str(warning.message) for warning in caught if "nclosed" in str(warning.message)] == []
+
+    @pytest.mark.parametrize(("kept", "connections"), [(75, 1), (0.2, 2)])
+    async def test_an_idle_tcp_connection_is_kept_for_75_s(
+        self, roe, connect, query, monkeypatch, kept, connections
+    ):
+        assert session.KEEPALIVE == 75
+        monkeypatch.setattr(session, "KEEPALIVE", kept)
+        connect(roe)
+        async with SharedConnection.of(CONN_ID) as shared:
+            await status(shared, query)
+            await asyncio.sleep(1)
+            await status(shared, query)
+        assert roe.connections == connections
 
     async def test_hooks_share_it_between_their_calls(self, roe, connect, query):
         connect(roe)
@@ -310,8 +323,8 @@ class TestLookingUpAgain:
                 await status(shared, query)
         assert len(look_ups) == 2
 
-    async def test_a_session_that_is_replaced_stays_open_until_its_last_request_is_answered(
-        self, roe, connect, query, none_open
+    async def test_a_session_that_is_replaced_is_closed_once_its_last_request_is_answered(
+        self, roe, connect, query, left_open
     ):
         slow, refused = roe.submit("SELECT 1"), roe.submit("SELECT 1")
         connect(roe)
@@ -324,7 +337,8 @@ class TestLookingUpAgain:
             assert (await status(shared, refused)).status == "SUCCESS"
             assert not any(task.done() for task in under_way)
             assert [end.status for end in await asyncio.gather(*under_way)] == ["SUCCESS"] * 20
-        assert await none_open()
+            assert await left_open(1)
+        assert await left_open(0)
 
     async def test_a_call_of_two_requests_keeps_the_session_for_both(self, roe, connect, query):
         """An end with an unknown status is asked for twice; the connection changes in between."""
