@@ -215,11 +215,12 @@ class TestLookingUp:
         assert time.monotonic() - began < 5
 
     async def test_waits_that_ask_within_a_second_share_a_failure(self, roe, query, look_ups):
+        began = time.monotonic()
         ends = await asyncio.gather(
             *(status_alone(query, retry_window=0) for _ in range(1000)), return_exceptions=True
         )
         assert {type(end) for end in ends} == {RoeUnavailableError}
-        assert len(look_ups) <= 3
+        assert len(look_ups) <= time.monotonic() - began + 1
 
     async def test_how_often_one_has_tried_is_not_told_of_another(self, query, monkeypatch, caplog):
         monkeypatch.setattr(module, "LOOK_AGAIN_AFTER", 0.5)
@@ -253,13 +254,13 @@ class TestLookingUp:
 class TestLookingUpAgain:
     async def test_it_is_looked_up_again_after_five_minutes(self, roe, connect, query, look_ups, monkeypatch):
         assert module.RENEW_AFTER == 300
-        monkeypatch.setattr(module, "RENEW_AFTER", 0.3)
+        monkeypatch.setattr(module, "RENEW_AFTER", 2.0)
         connect(roe)
         async with SharedConnection.of(CONN_ID) as shared:
             for _ in range(3):
                 await status(shared, query)
             assert len(look_ups) == 1
-            await asyncio.sleep(0.4)
+            await asyncio.sleep(2.1)
             roe.api_keys.add("the-new-key")  # both are accepted: nobody is refused
             connect(roe, api_key="the-new-key")
             await status(shared, query)
@@ -330,7 +331,7 @@ class TestLookingUpAgain:
         connect(roe)
         async with SharedConnection.of(CONN_ID) as shared:
             await status(shared, query)
-            roe.add_fault(Fault(query_id=slow, delay=1), Fault(query_id=refused, status_code=401, times=1))
+            roe.add_fault(Fault(query_id=slow, delay=2), Fault(query_id=refused, status_code=401, times=1))
             under_way = [asyncio.create_task(status(shared, slow)) for _ in range(20)]
             await asyncio.sleep(0.2)
             connect(roe, request_timeout=6)
@@ -347,7 +348,7 @@ class TestLookingUpAgain:
         async with SharedConnection.of(CONN_ID) as shared:
             await status(shared, query)
             roe.add_fault(
-                Fault(query_id=vanished, delay=0.5, times=1),
+                Fault(query_id=vanished, delay=2, times=1),
                 Fault(query_id=refused, status_code=401, times=1),
             )
             under_way = asyncio.create_task(status(shared, vanished))
