@@ -149,7 +149,10 @@ class AsyncClient:
                     raise
                 refused, turn.refusal = turn, e
             except RoeUnavailableError as e:
-                await asyncio.sleep(retries.pause(e, self._shared.retry_window))
+                window, hold = self._shared.retry_window, self._shared.hold
+                await asyncio.sleep(retries.pause(e, window))
+                if e.status_code == 429 and not hold.is_on:  # it was shorter than the pause
+                    await hold.return_in_turn(retries.left(window))
             else:
                 retries.over()
                 return answer

@@ -46,9 +46,18 @@ class Hold:
                     await self._over.wait()
             except TimeoutError:
                 return
-            turn = max(self._next_return, clock())
-            self._next_return = turn + 1 / RETURN_RATE
-            await asyncio.sleep(min(turn, until) - clock())
+            await self.return_in_turn(until - clock())
+
+    async def return_in_turn(self, seconds: float) -> None:
+        """
+        Return spread out with all others who do.
+
+        :param seconds: How long to wait at most.
+        """
+        now = asyncio.get_running_loop().time()
+        turn = max(self._next_return, now)
+        self._next_return = turn + 1 / RETURN_RATE
+        await asyncio.sleep(min(turn - now, seconds))
 
     def begin(self, retry_after: float | None, sent_at: float) -> None:
         """

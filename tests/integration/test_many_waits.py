@@ -135,6 +135,17 @@ async def test_after_a_429_those_who_waited_return_fifty_a_second(roe, connect, 
     assert returned[-1] < 3 + 2 * 201 / 50
 
 
+async def test_those_who_were_refused_themselves_return_with_the_others(roe, connect):
+    connect(roe, retry_window=60)
+    query_id = roe.submit("SELECT 1")
+    roe.add_fault(Fault(status_code=429, retry_after=1, delay=0.2, times=QUICK))
+    async with RoeHook() as hook:
+        await asyncio.gather(*(answered(hook, query_id) for _ in range(200)))
+    returned = since(roe.requests[0].received_at, roe.requests[QUICK:])
+    early = [(n, moment) for n, moment in enumerate(returned) if moment < 1.2 + n / 50 - 0.05]
+    assert (len(returned), early) == (200, [])
+
+
 async def test_a_429_that_comes_later_prolongs_it_for_those_who_wait(roe, connect):
     connect(roe, retry_window=60)
     refused, late, query_id = (roe.submit("SELECT 1") for _ in range(3))

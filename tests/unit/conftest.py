@@ -68,8 +68,8 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 @pytest.fixture
-def none_open(roe: RoeSimulator) -> Callable[[], Awaitable[bool]]:
-    """Return what waits until all connections to the simulator that were opened since are closed."""
+def left_open(roe: RoeSimulator) -> Callable[[int], Awaitable[bool]]:
+    """Return what waits until so many of the connections to the simulator that were opened since are left."""
 
     def to_roe() -> set[int]:
         return {
@@ -81,11 +81,21 @@ def none_open(roe: RoeSimulator) -> Callable[[], Awaitable[bool]]:
 
     before = to_roe()
 
-    async def none_open() -> bool:
+    async def left_open(number: int) -> bool:
         async with asyncio.timeout(5):
-            while to_roe() - before:  # noqa: ASYNC110 - the simulator closes them in another thread
+            while len(to_roe() - before) != number:  # noqa: ASYNC110 - the simulator closes them in another thread
                 await asyncio.sleep(0.01)
         return True
+
+    return left_open
+
+
+@pytest.fixture
+def none_open(left_open: Callable[[int], Awaitable[bool]]) -> Callable[[], Awaitable[bool]]:
+    """Return what waits until all connections to the simulator that were opened since are closed."""
+
+    async def none_open() -> bool:
+        return await left_open(0)
 
     return none_open
 

@@ -165,6 +165,18 @@ class TestReturning:
             assert after_a_second - first > 1
 
     @in_virtual_time
+    async def test_who_comes_back_when_it_is_over_queues_behind_those_who_waited(self):
+        hold, began = Hold(), now()
+        hold.begin(1, began)
+        waiting = asyncio.create_task(returns(hold, 100))
+        await asyncio.sleep(1.5)
+        await hold.return_in_turn(3600)
+        assert now() == pytest.approx(began + 1 + 100 / 50)
+        await waiting
+        await hold.return_in_turn(0)
+        assert now() == pytest.approx(began + 1 + 100 / 50)
+
+    @in_virtual_time
     async def test_one_who_is_cancelled_holds_up_nobody(self):
         hold, began = Hold(), now()
         hold.begin(10, began)

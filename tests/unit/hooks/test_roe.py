@@ -929,6 +929,23 @@ class TestRotatedKey:
         with pytest.raises(RoeUnavailableError, match=r"not find connection 'roe_default'.* Gave up after"):
             keep_asking(hook, QUERY)
 
+    @pytest.mark.parametrize(("changed", "requests"), [(False, 5), (True, 10)], ids=["the same", "another"])
+    async def test_coroutines_that_share_a_hook_send_no_key_more_often_than_once_each(
+        self, roe, connect, look_ups, asked, changed, requests
+    ):
+        connect(roe, api_key="the-old-key")
+        query = roe.submit("SELECT 1")
+        hook = RoeHook()
+        roe.add_fault(Fault(delay=0.3, times=5))
+        asking = [asyncio.create_task(hook.aget_query_status(query)) for _ in range(5)]
+        await asked(5)
+        if changed:
+            connect(roe)
+        ends = await asyncio.gather(*asking, return_exceptions=True)
+        assert {isinstance(end, RoeAuthenticationError) for end in ends} == {not changed}
+        assert len(roe.requests) == requests
+        assert len(look_ups) == 2
+
     def test_it_is_looked_up_once_for_many_calls(self, roe, connect, keep_asking, monkeypatch):
         connect(roe)
         looked_up = []

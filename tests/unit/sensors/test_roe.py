@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
+from airflow import __version__ as AIRFLOW_VERSION
 from airflow.exceptions import AirflowRescheduleException
 from airflow.providers.common.compat.sdk import (
     AirflowFailException,
@@ -69,7 +70,15 @@ def context(*, map_index: int = -1, started: float | None = None) -> Any:
     """Return as much of a task's context as the sensor looks at."""
     start = datetime.fromtimestamp(time.time() if started is None else started, UTC)
     ti = SimpleNamespace(map_index=map_index, start_date=start, get_first_reschedule_date=lambda _: start)
+    vars(ti).update(dag_id="dag", task_id="wait", run_id="run", max_tries=0)  # for Airflow 2.11
     return {"ti": ti}
+
+
+@pytest.fixture(autouse=True)
+def _no_database_of_airflow_2(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Airflow 2.11 find that a task has not been rescheduled before."""
+    if AIRFLOW_VERSION.startswith("2."):
+        monkeypatch.setattr("airflow.sensors.base._orig_start_date", lambda **_: None)
 
 
 class TestArguments:

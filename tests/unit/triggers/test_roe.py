@@ -274,7 +274,7 @@ class TestTheConnection:
         event = await event_of(trigger)
         assert (event["outcome"], event["error"]) == ("error", "RoeInputError")
         assert "Airflow has no connection 'roe_default'" in event["message"]
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 5
 
     async def test_it_is_looked_up_once_for_a_thousand_waits(self, roe, connect, new_trigger, look_ups):
         connect(roe, request_timeout=60)
@@ -313,12 +313,12 @@ class TestTheConnection:
         assert 2 <= len(look_ups) <= time.monotonic() - began + 2
 
     async def test_one_that_is_gone_later_is_done_without(
-        self, roe, connect, new_trigger, monkeypatch, look_ups, caplog
+        self, roe, connect, new_trigger, monkeypatch, look_ups, asked, caplog
     ):
         monkeypatch.setattr("airflow_provider_roe.client.shared.RENEW_AFTER", 0.2)
         trigger = new_trigger(QueryPlan(statuses=[("STARTED", 0.8)], ends_as="SUCCESS"), retry_window=30.0)
         waiting = asyncio.create_task(event_of(trigger))
-        await asyncio.sleep(0.1)
+        await asked(1)
         self.gone(monkeypatch)
         assert (await waiting)["outcome"] == "success"
         assert len(look_ups) > 1
