@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from enum import Enum
 from functools import lru_cache
 from os.path import commonprefix
 from typing import TYPE_CHECKING, Any, NoReturn, TypeGuard
@@ -46,6 +47,14 @@ _ADVICE = {
 }
 _NOT_JSON = object()
 _NOT_ROE = "This is not Roe's API: check the connection's Base URL (host)."
+
+
+class State(Enum):
+    """The meaning of a status for somebody who waits."""
+
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass, field
-from enum import Enum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -19,6 +18,7 @@ from airflow_provider_roe.api.base import (
     MOST_WAITS,
     Request,
     Response,
+    State,
     clip,
     is_uuid,
     organization_params,
@@ -53,14 +53,6 @@ _NOT_FOUND = "Roe knows no such query in this organization: check query_id and o
 _ABSENT = object()
 
 
-class QueryState(Enum):
-    """The meaning of a status for somebody who waits."""
-
-    RUNNING = "running"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-
-
 @dataclass(frozen=True, slots=True)
 class QueryStatus:
     """
@@ -78,7 +70,7 @@ class QueryStatus:
 
     query_id: str
     status: str
-    state: QueryState
+    state: State
     known: bool = True
     error: str | None = None
     created_at: datetime | None = None
@@ -88,7 +80,7 @@ class QueryStatus:
     @property
     def ended_unknown(self) -> bool:
         """Whether only a finishing time says that the query ended, with a status that nobody knows."""
-        return self.state is QueryState.FAILED and not self.known
+        return self.state is State.FAILED and not self.known
 
     @property
     def duration(self) -> float | None:
@@ -217,7 +209,7 @@ def classify(
     finished: bool,
     success_statuses: frozenset[str] = frozenset(),
     failure_statuses: frozenset[str] = frozenset(),
-) -> tuple[QueryState, bool]:
+) -> tuple[State, bool]:
     """
     Return the meaning of a status, and whether it is one that is known.
 
@@ -231,12 +223,12 @@ def classify(
     """
     word = status.strip().upper()
     if word in SUCCESS_STATUSES or word in success_statuses:
-        return QueryState.SUCCEEDED, True
+        return State.SUCCEEDED, True
     if word in FAILURE_STATUSES or word in failure_statuses:
-        return QueryState.FAILED, True
+        return State.FAILED, True
     if word in RUNNING_STATUSES:
-        return QueryState.RUNNING, True
-    return (QueryState.FAILED if finished else QueryState.RUNNING), False
+        return State.RUNNING, True
+    return (State.FAILED if finished else State.RUNNING), False
 
 
 def read_status(
@@ -338,9 +330,9 @@ def read_parsed_result(
     )
     word = clip(status, 100) if known else response.quote(status, 100)
     error = response.quote(read_messages(answer.get("error"))) or None
-    if state is QueryState.RUNNING:
+    if state is State.RUNNING:
         raise _not_ended(request, response, word, known, error)
-    if state is QueryState.FAILED:
+    if state is State.FAILED:
         message = sentence(
             f"Query {request.about} ended as {word}, says its result: {error or 'Roe gave no reason'}"
         )

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.providers.common.compat.sdk import ResumableJobMixin, conf
 
-from airflow_provider_roe.api.base import clip, uuid
-from airflow_provider_roe.api.queries import QueryState
+from airflow_provider_roe.api.base import State, clip, uuid
 from airflow_provider_roe.client.connection import WEEK
 from airflow_provider_roe.exceptions import (
     RoeInputError,
@@ -200,11 +199,11 @@ class RoeQueryOperator(ResumableJobMixin, QueryTask):
 
     def is_job_active(self, status: str) -> bool:
         """Tell whether the query runs."""
-        return status == QueryState.RUNNING.value
+        return status == State.RUNNING.value
 
     def is_job_succeeded(self, status: str) -> bool:
         """Tell whether the query has succeeded."""
-        return status == QueryState.SUCCEEDED.value
+        return status == State.SUCCEEDED.value
 
     def poll_until_complete(self, external_id: Any, context: Context) -> Any:
         """Wait for the query's end, here or in the triggerer, and return what the task returns."""

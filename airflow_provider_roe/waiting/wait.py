@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import conf
 
-from airflow_provider_roe.api.base import clip, sentence
-from airflow_provider_roe.api.queries import QueryState, QueryStatus
+from airflow_provider_roe.api.base import State, clip, sentence
 from airflow_provider_roe.client.connection import WEEK
 from airflow_provider_roe.client.trouble import Troubles
 from airflow_provider_roe.exceptions import RoeInputError, RoeUnavailableError
 
 if TYPE_CHECKING:
+    from airflow_provider_roe.api.queries import QueryStatus
     from airflow_provider_roe.exceptions import RoeError
     from airflow_provider_roe.waiting.stored import Event, WaitArguments
 
@@ -108,9 +108,9 @@ class Wait:
         """Take note of a status; return the event that ends the wait, or None to wait on."""
         self._tell(status)
         self._last = status
-        if status.state is QueryState.SUCCEEDED:
+        if status.state is State.SUCCEEDED:
             return self._end({"outcome": "success", "ended": status.as_dict()})
-        if status.state is QueryState.FAILED:
+        if status.state is State.FAILED:
             return self._end({"outcome": "failed", "message": self._why_failed(status)})
         return self._timed_out() if time.time() >= self.deadline else None
 
@@ -146,9 +146,9 @@ class Wait:
             self.log.info(
                 "%s: %s -> %s after %s", self._subject, self._last.status, status.status, self._elapsed
             )
-        if not status.known and status.state is QueryState.RUNNING:
+        if not status.known and status.state is State.RUNNING:
             self._warn(f"Status {status.status} is unknown; without a finishing time it is taken to run.")
-        if status.error and status.state is QueryState.FAILED:
+        if status.error and status.state is State.FAILED:
             # Airflow's UI shows a failed task's errors first, and of an exception no more than its beginning.
             self.log.error("Roe says: %s", status.error)
         elif status.error:
@@ -192,5 +192,5 @@ def in_words(seconds: float) -> str:
     if seconds < 60:
         return f"{max(seconds, 0):.1f} s"
     if seconds > CENTURY:
-        return "more than a hundred years"
+        return "100 years"
     return pendulum.duration(seconds=round(seconds)).in_words()

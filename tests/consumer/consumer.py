@@ -7,9 +7,9 @@ from typing import assert_type
 import requests
 from airflow.sdk import DAG, task
 
+from airflow_provider_roe.api.base import State
 from airflow_provider_roe.api.queries import (
     QueryResult,
-    QueryState,
     QueryStatus,
     StatementResult,
     SubmittedQuery,
@@ -28,7 +28,7 @@ def submit() -> str:
     hook = RoeHook(roe_conn_id="roe_default", organization_id=None)
     query = assert_type(hook.submit_query("SELECT 1", worksheet_id=None, use_admin=False), SubmittedQuery)
     status = assert_type(hook.wait_for_query(query.query_id, timeout=60, poll_interval=1), QueryStatus)
-    assert_type(status.state is QueryState.SUCCEEDED, bool)
+    assert_type(status.state is State.SUCCEEDED, bool)
     result = assert_type(hook.get_query_result(query.query_id), QueryResult)
     assert_type(result.results[0], StatementResult)
     with hook.open_query_result(query.query_id) as spooled:

@@ -172,7 +172,7 @@ def test_an_import_in_the_wrong_direction_is_seen(module, code):
         ("client.transport", "from airflow_provider_roe.client.connection import RoeConnection"),
         ("waiting.wait", "if TYPE_CHECKING:\n    from airflow_provider_roe.hooks.roe import RoeHook"),
         ("hooks.roe", "from airflow_provider_roe.waiting.wait import Wait"),
-        ("testing.query", "from airflow_provider_roe.api.queries import QueryState"),
+        ("testing.query", "from airflow_provider_roe.api.queries import State"),
     ],
 )
 def test_one_in_the_right_direction_is_none(module, code):

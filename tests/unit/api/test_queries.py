@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_roe.api import base, queries
-from airflow_provider_roe.api.base import Response
-from airflow_provider_roe.api.queries import QueryState
+from airflow_provider_roe.api.base import Response, State
 from airflow_provider_roe.exceptions import RoeError, RoeInputError, RoeQueryFailedError, RoeUnavailableError
 from tests.unit.api.calls import (
     ORGANIZATION,
@@ -110,9 +109,9 @@ class TestRequests:
 
 
 MEANINGS = {
-    QueryState.RUNNING: "PENDING RECEIVED QUEUED STARTED RUNNING RETRY",
-    QueryState.SUCCEEDED: "SUCCESS SUCCEEDED CACHED COMPLETED",
-    QueryState.FAILED: "FAILURE FAILED ERROR REVOKED REJECTED IGNORED CANCELLED CANCELED",
+    State.RUNNING: "PENDING RECEIVED QUEUED STARTED RUNNING RETRY",
+    State.SUCCEEDED: "SUCCESS SUCCEEDED CACHED COMPLETED",
+    State.FAILED: "FAILURE FAILED ERROR REVOKED REJECTED IGNORED CANCELLED CANCELED",
 }
 KNOWN = [(word, state) for state, words in MEANINGS.items() for word in words.split()]
 
@@ -129,16 +128,14 @@ class TestStatusValues:
         assert queries.classify(written(word), finished=finished) == (state, True)
 
     @pytest.mark.parametrize("word", ["DONE", "SUCCESSFUL", "UNSUCCESSFUL", "SUCCESS!", "", "OK"])
-    @pytest.mark.parametrize(("finished", "state"), [(True, QueryState.FAILED), (False, QueryState.RUNNING)])
+    @pytest.mark.parametrize(("finished", "state"), [(True, State.FAILED), (False, State.RUNNING)])
     def test_an_unknown_status_is_an_end_only_with_a_finishing_time_and_never_a_success(
         self, word, finished, state
     ):
         assert queries.classify(word, finished=finished) == (state, False)
 
     @pytest.mark.parametrize("finished", [False, True])
-    @pytest.mark.parametrize(
-        ("word", "state"), [("done", QueryState.SUCCEEDED), (" Lost ", QueryState.FAILED)]
-    )
+    @pytest.mark.parametrize(("word", "state"), [("done", State.SUCCEEDED), (" Lost ", State.FAILED)])
     def test_a_deployment_can_name_further_words(self, word, state, finished):
         more = {"success_statuses": frozenset({"DONE"}), "failure_statuses": frozenset({"LOST"})}
         assert queries.classify(word, finished=finished, **more) == (state, True)
@@ -158,7 +155,7 @@ class TestReadStatus:
             "finished_at": "2026-03-01T10:00:02.500000+00:00",
             "duration": 2.5,
         }
-        assert (status.state, status.known) == (QueryState.FAILED, True)
+        assert (status.state, status.known) == (State.FAILED, True)
 
     @pytest.mark.parametrize("absent", [{}, {"error": None, "created_at": None, "finished_at": None}])
     def test_what_roe_does_not_tell_is_none(self, absent):
@@ -182,9 +179,7 @@ class TestReadStatus:
             == QUERY
         )
 
-    @pytest.mark.parametrize(
-        ("status", "state"), [("RETRY", QueryState.RUNNING), ("SUCCESS", QueryState.SUCCEEDED)]
-    )
+    @pytest.mark.parametrize(("status", "state"), [("RETRY", State.RUNNING), ("SUCCESS", State.SUCCEEDED)])
     def test_an_error_text_alone_is_no_failure(self, status, state):
         read = queries.read_status(STATUS, answer(status_body(status=status, error="worker lost")))
         assert (read.state, read.error) == (state, "worker lost")
@@ -213,7 +208,7 @@ class TestReadStatus:
 
     def test_a_finishing_time_that_cannot_be_read_is_still_an_end(self):
         status = queries.read_status(STATUS, answer(status_body(status="DONE", finished_at="yesterday")))
-        assert (status.state, status.finished_at) == (QueryState.FAILED, None)
+        assert (status.state, status.finished_at) == (State.FAILED, None)
 
     @pytest.mark.parametrize("year", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
     def test_a_time_at_the_edge_of_the_calendar_fails_no_wait(self, year):
@@ -255,8 +250,7 @@ class TestReadStatus:
     def test_statuses_of_the_deployment_count(self):
         body = answer(status_body(status="Done"))
         assert (
-            queries.read_status(STATUS, body, success_statuses=frozenset({"DONE"})).state
-            is QueryState.SUCCEEDED
+            queries.read_status(STATUS, body, success_statuses=frozenset({"DONE"})).state is State.SUCCEEDED
         )
 
 
@@ -440,7 +434,7 @@ def assert_unusable(body: dict[str, Any], words: str) -> None:
     assert str(e.value).endswith("tell Roe's support. Request id: the-request-id.")
 
 
-ENDED = queries.QueryStatus(QUERY, "SUCCESS", QueryState.SUCCEEDED, created_at=datetime.now(UTC))
+ENDED = queries.QueryStatus(QUERY, "SUCCESS", State.SUCCEEDED, created_at=datetime.now(UTC))
 
 
 class TestXCom:
@@ -556,7 +550,7 @@ class TestWhateverTheServerAnswers:
         except RoeError:
             return
         word = json.loads(body)["status"].strip().upper()
-        assert word in {*MEANINGS[QueryState.SUCCEEDED].split(), *more}
+        assert word in {*MEANINGS[State.SUCCEEDED].split(), *more}
         assert len(result.results) == len(json.loads(body)["results"])
 
     @given(body=STATUS_BODIES)
@@ -567,6 +561,6 @@ class TestWhateverTheServerAnswers:
         except RoeUnavailableError:
             return
         word = json.loads(body)["status"].strip().upper()
-        succeeded = word in {*MEANINGS[QueryState.SUCCEEDED].split(), *more}
-        assert (status.state is QueryState.SUCCEEDED) == succeeded
+        succeeded = word in {*MEANINGS[State.SUCCEEDED].split(), *more}
+        assert (status.state is State.SUCCEEDED) == succeeded
         assert json.loads(json.dumps(status.as_dict())) == status.as_dict()

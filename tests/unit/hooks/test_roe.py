@@ -22,6 +22,7 @@ from airflow import __version__ as airflow_version
 
 from airflow_provider_roe import __version__
 from airflow_provider_roe.api import queries
+from airflow_provider_roe.api.base import State
 from airflow_provider_roe.client.connection import RoeConnection
 from airflow_provider_roe.exceptions import (
     RoeAuthenticationError,
@@ -144,7 +145,7 @@ class TestCalls:
             submitted.query_id, roe.queries[submitted.query_id].worksheet_id, "SUCCESS"
         )
         assert (status.query_id, status.status) == (submitted.query_id, "SUCCESS")
-        assert status.state is queries.QueryState.SUCCEEDED
+        assert status.state is State.SUCCEEDED
         assert [(s.column_names, s.rows) for s in result.results] == [
             (("one",), (("1",),)),
             (("letter", "two"), (("a", "2"),)),
@@ -153,16 +154,16 @@ class TestCalls:
     def test_a_query_that_failed_is_no_error_of_the_hook(self, roe, connect, ask):
         connect(roe)
         status = ask(RoeHook(), roe.submit("SELECT 1", FAILED))
-        assert (status.state, status.error) == (queries.QueryState.FAILED, "Unknown table")
+        assert (status.state, status.error) == (State.FAILED, "Unknown table")
 
     def test_a_query_that_runs_is_one(self, roe, connect, ask):
         connect(roe)
         query = roe.submit("SELECT 1", QueryPlan(statuses=[("STARTED", math.inf)]))
-        assert ask(RoeHook(), query).state is queries.QueryState.RUNNING
+        assert ask(RoeHook(), query).state is State.RUNNING
 
     def test_statuses_that_the_connection_names_count(self, roe, connect, ask):
         connect(roe, success_statuses=["DONE"], failure_statuses=["LOST"])
-        for word, state in (("Done", queries.QueryState.SUCCEEDED), ("LOST", queries.QueryState.FAILED)):
+        for word, state in (("Done", State.SUCCEEDED), ("LOST", State.FAILED)):
             query = roe.submit("SELECT 1", QueryPlan(statuses=(), ends_as=word))
             assert ask(RoeHook(), query).state is state
 

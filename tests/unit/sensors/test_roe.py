@@ -369,7 +369,7 @@ class TestAWaitWithoutEnd:
         caplog.set_level(logging.INFO)
         monkeypatch.setattr(RoeQueryStatusSensor, "log", logging.getLogger("roe.tests"))
         assert sensor(QueryPlan(statuses=(), ends_as="SUCCESS"), **mode).execute(context())
-        assert any("more than a hundred years" in message for message in caplog.messages)
+        assert any("for at most 100 years" in message for message in caplog.messages)
 
     def test_it_reschedules_itself(self, sensor):
         with pytest.raises(AirflowRescheduleException) as e:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_roe.api.queries import QueryState, QueryStatus
+from airflow_provider_roe.api.base import State
+from airflow_provider_roe.api.queries import QueryStatus
 from airflow_provider_roe.client.trouble import MOST_CAUSES
 from airflow_provider_roe.exceptions import (
     RoeAuthenticationError,
@@ -45,7 +46,7 @@ def new_wait(**arguments: Any) -> Wait:
     return Wait(**defaults | arguments)
 
 
-def status(word: str, state: QueryState = QueryState.RUNNING, **fields: Any) -> QueryStatus:
+def status(word: str, state: State = State.RUNNING, **fields: Any) -> QueryStatus:
     return QueryStatus(QUERY, word, state, request_id="r-1", **fields)
 
 
@@ -105,7 +106,7 @@ class TestHowItEnds:
     def test_a_success_carries_the_query_as_a_plain_dict(self):
         seen = status(
             "SUCCESS",
-            QueryState.SUCCEEDED,
+            State.SUCCEEDED,
             created_at=START,
             finished_at=START + timedelta(seconds=2),
         )
@@ -115,20 +116,20 @@ class TestHowItEnds:
         ("seen", "message"),
         [
             (
-                status("FAILURE", QueryState.FAILED, error="Unknown table"),
+                status("FAILURE", State.FAILED, error="Unknown table"),
                 f"Query {QUERY} ended as FAILURE: Unknown table. Request id: r-1.",
             ),
             (
                 status(
                     "REVOKED",
-                    QueryState.FAILED,
+                    State.FAILED,
                     created_at=START,
                     finished_at=START + timedelta(seconds=2.54),
                 ),
                 f"Query {QUERY} ended as REVOKED after 2.5 s: Roe gave no reason. Request id: r-1.",
             ),
             (
-                status("DONE", QueryState.FAILED, known=False),
+                status("DONE", State.FAILED, known=False),
                 f"Query {QUERY} ended as DONE: Roe gave no reason (an unknown status; if it means success,"
                 " name it in the connection's extra.success_statuses). Request id: r-1.",
             ),
@@ -155,8 +156,8 @@ class TestHowItEnds:
     @pytest.mark.parametrize(
         ("seen", "kind"),
         [
-            (status("SUCCESS", QueryState.SUCCEEDED), "success"),
-            (status("FAILURE", QueryState.FAILED), "failed"),
+            (status("SUCCESS", State.SUCCEEDED), "success"),
+            (status("FAILURE", State.FAILED), "failed"),
         ],
     )
     def test_a_query_that_is_seen_to_have_ended_after_the_deadline_ended_as_it_did(self, clock, seen, kind):
@@ -201,8 +202,8 @@ class TestHowItEnds:
         wait = new_wait(silent_fail=True)
         clock.shift(3600)
         for event in (
-            wait.saw(status("SUCCESS", QueryState.SUCCEEDED, created_at=START)),
-            wait.saw(status("FAILURE", QueryState.FAILED)),
+            wait.saw(status("SUCCESS", State.SUCCEEDED, created_at=START)),
+            wait.saw(status("FAILURE", State.FAILED)),
             wait.failed(RoeError("what happened")),
         ):
             assert json.loads(json.dumps(event)) == event
@@ -239,9 +240,7 @@ class TestWhatTheLogSays:
             wait.saw(status(word, known=known))
         assert sum("unknown" in message for message in caplog.messages) == 1
 
-    @pytest.mark.parametrize(
-        ("word", "state"), [("RETRY", QueryState.RUNNING), ("SUCCESS", QueryState.SUCCEEDED)]
-    )
+    @pytest.mark.parametrize(("word", "state"), [("RETRY", State.RUNNING), ("SUCCESS", State.SUCCEEDED)])
     def test_an_error_text_of_a_query_that_has_not_failed_is_warned_of(self, caplog, word, state):
         new_wait().saw(status(word, state, error="worker lost"))
         assert f"Roe says of status {word}: worker lost" in caplog.messages
@@ -253,7 +252,7 @@ class TestWhatTheLogSays:
         assert "Roe says of status RETRY: worker lost" in caplog.messages
 
     def test_the_reason_of_a_failure_is_an_error_of_its_own(self, caplog):
-        new_wait().saw(status("FAILURE", QueryState.FAILED, error="Unknown table"))
+        new_wait().saw(status("FAILURE", State.FAILED, error="Unknown table"))
         assert [(record.levelname, record.message) for record in caplog.records] == [
             ("INFO", f"Query {QUERY} is FAILURE after 0.0 s"),
             ("ERROR", "Roe says: Unknown table"),
@@ -298,9 +297,9 @@ class TestWhatTheLogSays:
         caplog.clear()
         match end:
             case "success":
-                wait.saw(status("SUCCESS", QueryState.SUCCEEDED))
+                wait.saw(status("SUCCESS", State.SUCCEEDED))
             case "failure":
-                wait.saw(status("FAILURE", QueryState.FAILED))
+                wait.saw(status("FAILURE", State.FAILED))
             case "timeout":
                 clock.shift(3600)
                 wait.saw(status("STARTED"))
@@ -345,7 +344,7 @@ class TestAWaitWithoutEnd:
     def test_it_is_told(self, wait, caplog):
         caplog.set_level(logging.INFO, LOG.name)
         wait.tell_start("roe_default")
-        assert caplog.messages[0].endswith("for at most more than a hundred years")
+        assert caplog.messages[0].endswith("for at most 100 years")
 
     def test_it_goes_on_elsewhere(self, wait):
         arguments = json.loads(json.dumps(wait.arguments()))
