@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow_provider_roe.client import defaults
+from airflow_provider_roe import defaults
 
 INTEGRATION = "Roe AI"
 

@@ -37,7 +37,7 @@ class Adapter(HTTPAdapter):
 
 
 def prolong(answer: requests.Response, seconds: float) -> None:
-    """Give what is left of an answer so many seconds from now on."""
+    """Give the rest of an answer so many seconds from now on."""
     response: Any = answer.raw._original_response  # the one below, as urllib3 has it
     response.bounded.give_up_at = time.monotonic() + seconds
 

@@ -13,8 +13,8 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
+from airflow_provider_roe import defaults
 from airflow_provider_roe.api import base, queries
-from airflow_provider_roe.client import defaults
 from airflow_provider_roe.exceptions import RoeInputError
 from airflow_provider_roe.get_provider_info import CONN_FIELDS
 

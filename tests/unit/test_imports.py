@@ -19,7 +19,8 @@ PACKAGE = "airflow_provider_roe"
 
 #: The rooms of the package: each imports from the layers before its own. The package itself says its version.
 LAYERS = [
-    {"__init__", "exceptions", "get_provider_info"},
+    {"__init__", "defaults", "exceptions"},
+    {"get_provider_info"},
     {"api"},
     {"client", "links"},
     {"waiting", "results", "sql"},
@@ -213,8 +214,7 @@ def test_starting_airflow_loads_no_more_than_the_provider_s_metadata():
     )
     assert loaded_by(code) <= {
         "airflow_provider_roe",
-        "airflow_provider_roe.client",
-        "airflow_provider_roe.client.defaults",
+        "airflow_provider_roe.defaults",
         "airflow_provider_roe.get_provider_info",
     }
 
