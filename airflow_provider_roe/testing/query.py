@@ -91,7 +91,7 @@ class Query:
 
     @property
     def failed(self) -> bool:
-        """Whether it has ended otherwise than well."""
+        """Whether it has failed, or was revoked."""
         return self.finished_at is not None and self.status.upper() in _FAILURES
 
     def finish(self, status: str, error: str | None) -> None:
