@@ -62,18 +62,18 @@ def test_its_text_names_the_connection_and_the_request(error):
 
 
 @pytest.mark.parametrize(
-    ("error", "kind"),
+    ("error", "cause"),
     [
         (RoeInputError("query_id must be a UUID."), "query_id must be a UUID."),
         (RoeUnavailableError("GET /x was answered with 503.", status_code=503), "answered with 503"),
-        (RoeUnavailableError("GET /x got no answer: it broke.", kind="it broke"), "it broke"),
+        (RoeUnavailableError("GET /x got no answer: it broke.", cause="it broke"), "it broke"),
         (RoeRequestError("No.", request_id="r-1"), "No."),
         (RoeError(), "RoeError"),
     ],
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
-def test_errors_alike_are_of_one_kind(error, kind):
-    assert error.kind == kind
+def test_errors_alike_have_one_cause(error, cause):
+    assert error.cause == cause
 
 
 def test_the_text_of_one_that_was_retried_tells_how_often_and_how_long():
