@@ -53,7 +53,7 @@ def outcomes():
                 RoeQueryStatusSensor(
                     task_id=f"{row}.{mode}.{flag}",
                     query_id="{{ dag_run.conf[ti.task_id] }}",
-                    **{"poke_interval": 1, "timeout": 120} | arguments | mode_arguments | flag_arguments,
+                    **{"poke_interval": 1, "timeout": 300} | arguments | mode_arguments | flag_arguments,
                 )
 
 
