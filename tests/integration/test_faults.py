@@ -100,7 +100,7 @@ def test_one_that_lasts_ends_the_wait_and_is_named(roe, connect, endings, row: R
     def for_good(queries: dict[str, str]) -> None:
         roe.add_fault(*(row.fault(query_id, end) for end, query_id in queries.items()))
 
-    ends = endings(mode, for_good, timeout=0.5 if row.permanent == "timeout" else 60)
+    ends = endings(mode, for_good, timeout=3 if row.permanent == "timeout" else 60)
     for end, ended in ends.items():
         assert_as_the_row_says(ended, row, roe, end)
 
