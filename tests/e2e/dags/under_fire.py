@@ -28,7 +28,7 @@ def under_fire():
         deferrable=True,
         poke_interval=5,
         timeout=900,
-        retries=1,
+        retries=3,
         retry_delay=0,
         on_success_callback=write_down,
         on_failure_callback=write_down,
