@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -14,6 +13,7 @@ from airflow_provider_roe.client.transport import (
     headers,
     make_response,
     named_bundle,
+    new_request_id,
     proxy_for,
     tls_context,
     unavailable,
@@ -61,7 +61,7 @@ def send(session: requests.Session, connection: RoeConnection, request: Request)
     :raises RoeUnavailableError: There is no whole answer.
     :raises RoeRequestError: A proxy refuses to pass the request on.
     """
-    request_id = os.urandom(16).hex()
+    request_id = new_request_id()
     with (
         _unavailability(connection, request, request_id),
         _answer(session, connection, request, request_id) as answer,
@@ -86,7 +86,7 @@ def download(
     """
     from airflow_provider_roe.client.adapter import prolong
 
-    request_id = os.urandom(16).hex()
+    request_id = new_request_id()
     start = bytearray()
     file.seek(0)
     file.truncate()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from airflow_provider_roe.client.transport import (
     check_encoding,
     headers,
     make_response,
+    new_request_id,
     proxy_for,
     tls_context,
     unavailable,
@@ -75,7 +75,7 @@ class Session:
         :param give_up_at: Time of the event loop's clock at which there has to be a whole answer.
         :raises RoeUnavailableError: There is no whole answer.
         """
-        request_id = f"{random.getrandbits(128):032x}"
+        request_id = new_request_id()
         try:
             async with (
                 asyncio.timeout_at(give_up_at),

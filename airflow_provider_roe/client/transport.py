@@ -9,6 +9,7 @@ imported where they are first used, for this module is imported wherever a DAG i
 from __future__ import annotations
 
 import os
+import random
 import re
 import socket
 import ssl
@@ -41,6 +42,11 @@ def headers(connection: RoeConnection) -> dict[str, str]:
         "Accept-Encoding": ", ".join(ENCODINGS),
         "User-Agent": f"airflow-provider-roe/{__version__} apache-airflow/{airflow_version} python/{python}",
     }
+
+
+def new_request_id() -> str:
+    """Return an ``X-Request-ID``, by which Roe's support finds a request."""
+    return f"{random.getrandbits(128):032x}"  # os.urandom would cost each poll a system call
 
 
 def named_bundle(connection: RoeConnection) -> tuple[str, str] | None:
@@ -223,7 +229,8 @@ def unavailable(
     :return: A :class:`RoeUnavailableError`, unless a proxy refuses for good to pass the request on.
     """
     url, proxy = connection.base_url, find_proxy(connection)
-    failures = {type(cause).__name__: cause for cause in causes(error)}
+    found = list(causes(error))
+    failures = {type(cause).__name__: cause for cause in found}
     refusal = failures.get("ProxyRefusal") or failures.get("ClientHttpProxyError")
     if refusal:
         return _refused_by_proxy(connection, request, request_id, proxy, refusal)
@@ -234,7 +241,6 @@ def unavailable(
         ssl.SSLError,
         TimeoutError,
     )
-    found = list(causes(error))
     first = next((error for one in known for error in found if isinstance(error, one)), found[0])
     unreached = {"ClientProxyConnectionError", "NewConnectionError"} & set(failures)
     cause = None

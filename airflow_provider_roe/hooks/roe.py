@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.providers.common.compat.sdk import BaseHook
 
-from airflow_provider_roe.api.base import NIL_UUID, clip
+from airflow_provider_roe.api.base import NIL_UUID
 from airflow_provider_roe.client.calls import AsyncCalls, Calls
 from airflow_provider_roe.client.client import AsyncClient, Client
 from airflow_provider_roe.client.connection import WEEK
@@ -24,7 +24,7 @@ from airflow_provider_roe.exceptions import (
     RoeRequestError,
     RoeTimeoutError,
 )
-from airflow_provider_roe.waiting.wait import Wait, seconds
+from airflow_provider_roe.waiting.wait import Wait, seconds, the_query
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -180,7 +180,7 @@ class RoeHook(BaseHook):
         :raises RoeRequestError: Roe refused the request, or could not be asked.
         """
         wait = Wait(
-            subject=f"query {clip(str(query_id), 100)}",
+            subject=the_query(query_id),
             log=self.log,
             started_at=time.time(),
             timeout=seconds(timeout, "timeout"),

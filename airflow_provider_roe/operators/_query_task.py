@@ -5,11 +5,10 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_roe.api.base import clip
 from airflow_provider_roe.client.calls import Calls
 from airflow_provider_roe.hooks.roe import RoeHook
 from airflow_provider_roe.waiting.task import WaitingTask
-from airflow_provider_roe.waiting.wait import Wait
+from airflow_provider_roe.waiting.wait import Wait, the_query
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -35,7 +34,7 @@ class QueryTask(WaitingTask):
         return self.hook.client.call(retries, Calls.status, self.query_id)
 
     def _wait_for_query(self, **arguments: Unpack[WaitArguments]) -> Wait:
-        return Wait(subject=f"query {clip(str(self.query_id), 100)}", log=self.log, **arguments)
+        return Wait(subject=the_query(self.query_id), log=self.log, **arguments)
 
     def _new_trigger(self, arguments: TriggerArguments) -> BaseTrigger:
         # Imported here, for Airflow's base class alone costs 10 ms, which every parse of a DAG would pay.

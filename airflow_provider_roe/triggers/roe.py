@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_roe.api.base import clip
 from airflow_provider_roe.client.calls import AsyncCalls
 from airflow_provider_roe.client.client import AsyncClient
 from airflow_provider_roe.client.retry import Retries
@@ -17,7 +16,7 @@ from airflow_provider_roe.client.shared import SharedConnection
 from airflow_provider_roe.exceptions import RoeError
 from airflow_provider_roe.hooks.roe import RoeHook
 from airflow_provider_roe.waiting.stored import WaitArguments  # noqa: TC001 - the documentation links it
-from airflow_provider_roe.waiting.wait import HAND_OVER, Wait
+from airflow_provider_roe.waiting.wait import HAND_OVER, Wait, the_query
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -62,7 +61,7 @@ class RoeQueryStatusTrigger(BaseTrigger):
         self.organization_id = organization_id
         self.deferred_at = deferred_at
         self.retry_window = retry_window
-        self.wait = Wait(subject=f"query {clip(str(query_id), 100)}", log=self.log, **wait)
+        self.wait = Wait(subject=the_query(query_id), log=self.log, **wait)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class's path and the arguments to make it anew."""

@@ -169,6 +169,11 @@ class Wait:
         return f"{sentence(message)} Request id: {status.request_id}."
 
 
+def the_query(query_id: object) -> str:
+    """Return the subject of a wait for a query, whatever was given for its id."""
+    return f"query {clip(str(query_id), 100)}"
+
+
 def seconds(value: float | timedelta, argument: str) -> float:
     """
     Return a span of time in seconds.
