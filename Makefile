@@ -25,9 +25,11 @@ demo: $(READY) ## run an example DAG on a real Airflow; KEEP=1 leaves its UI up 
 	@$(VENV)/bin/python -m dev.demo
 
 # The tests in tests/e2e mostly wait for the Airflow that they share, so the others run beside them and are shown after.
+# Those mostly wait, too, for each other's servers: four at a time.
 PYTEST := $(VENV)/bin/python -m pytest
+PARALLEL := -n 4 --dist worksteal
 test: $(READY) ## all tests, on the newest Airflow
-	@$(PYTEST) --ignore=tests/e2e --junitxml .cache/tests-other.xml > .cache/other-tests.log 2>&1 & others=$$!; trap 'kill $$others' INT TERM; \
+	@$(PYTEST) --ignore=tests/e2e $(PARALLEL) --junitxml .cache/tests-other.xml > .cache/other-tests.log 2>&1 & others=$$!; trap 'kill $$others' INT TERM; \
 	  $(PYTEST) tests/e2e --junitxml .cache/tests-e2e.xml; e2e=$$?; \
 	  wait $$others; others=$$?; cat .cache/other-tests.log; exit $$((e2e + others))
 

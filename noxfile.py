@@ -27,10 +27,11 @@ LINES = ["2.11-3.11", "2.11-3.12", "3.0-3.11", "3.0-3.12", "3-3.13"]
 @nox.parametrize("line, python", [nox.param(*each.split("-"), id=each) for each in LINES])
 def line(session: nox.Session, line: str) -> None:
     """Test a line of Airflow; the first also end to end, with the examples and its form in a browser."""
-    end_to_end = ["tests/e2e"] if session.name == "line(2.11-3.11)" else []
     install(session, line, "test")
     session.run("python", "-c", "import airflow; print('Airflow', airflow.__version__)")
-    test(session, "tests/unit", "tests/integration", *end_to_end)
+    test(session, "-n", "4", "--dist", "worksteal", "tests/unit", "tests/integration")
+    if session.name == "line(2.11-3.11)":
+        test(session, "tests/e2e")
 
 
 @nox.session
@@ -63,8 +64,8 @@ def install(session: nox.Session, line: str, group: str) -> None:
     session.install("-c", f"constraints/airflow-{line}.txt", "-e", ".", "--group", group)
 
 
-def test(session: nox.Session, *paths: str) -> None:
-    command = ["python", "-m", "pytest", "-q", *paths, *session.posargs]
+def test(session: nox.Session, *arguments: str) -> None:
+    command = ["python", "-m", "pytest", "-q", *arguments, *session.posargs]
     session.run(*command, interrupt_timeout=30, terminate_timeout=30)
 
 

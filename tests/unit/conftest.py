@@ -82,7 +82,7 @@ def left_open(roe: RoeSimulator) -> Callable[[int], Awaitable[bool]]:
     before = to_roe()
 
     async def left_open(number: int) -> bool:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while len(to_roe() - before) != number:  # noqa: ASYNC110 - the simulator closes them in another thread
                 await asyncio.sleep(0.01)
         return True
@@ -109,12 +109,12 @@ def _async(hook: RoeHook, query_id: Any, **kwargs: Any) -> QueryStatus:
 
 
 @pytest.fixture
-def asked(roe: RoeSimulator) -> Callable[[int], Awaitable[None]]:
-    """Return what waits until the simulator has had so many requests."""
+def asked(roe: RoeSimulator) -> Callable[..., Awaitable[None]]:
+    """Return what waits until the simulator has had so many requests, or has answered them with a code."""
 
-    async def asked(times: int) -> None:
-        async with asyncio.timeout(5):
-            while len(roe.requests) < times:  # noqa: ASYNC110 - they come in another thread
+    async def asked(times: int, code: int | None = None) -> None:
+        async with asyncio.timeout(30):
+            while sum(code in (None, request.status_code) for request in roe.requests) < times:  # noqa: ASYNC110 - they come in another thread
                 await asyncio.sleep(0.01)
 
     return asked

@@ -174,7 +174,7 @@ class TestRunning:
         connect(roe)
         roe.plan = RUNS_ON
         with pytest.raises(RoeTimeoutError, match="is still STARTED"):
-            new_operator(timeout=0.2).execute(context)
+            new_operator(timeout=1).execute(context)
 
     def test_sql_that_roe_refuses_is_told(self, roe, connect, context):
         connect(roe)
@@ -216,7 +216,7 @@ class TestDeferring:
 def fail_once(context: dict[str, Any], error: type[Exception] = RoeUnavailableError) -> None:
     """Let the first try submit the query and then fail."""
     with pytest.raises(error):
-        new_operator(timeout=0.1).execute(context)
+        new_operator(timeout=0.5).execute(context)
 
 
 class TestNextTry:

@@ -181,8 +181,8 @@ class TestPokeMode:
     )
     def test_a_query_that_runs_on_beyond_the_timeout(self, roe, connect, flags, error):
         connect(roe)
-        with pytest.raises(error, match=r"is still STARTED after 0\.\d s; the wait's timeout is 0\.2 s"):
-            new_sensor(roe.submit("SELECT 1", RUNS_ON), timeout=0.2, **FLAGS[flags]).execute(context())
+        with pytest.raises(error, match=r"is still STARTED after \d+\.\d s; the wait's timeout is 1 s"):
+            new_sensor(roe.submit("SELECT 1", RUNS_ON), timeout=1, **FLAGS[flags]).execute(context())
 
     @pytest.mark.parametrize(
         ("code", "kind"),
@@ -217,8 +217,8 @@ class TestPokeMode:
         roe.add_fault(Fault(status_code=503))
         began = time.monotonic()
         with pytest.raises(AirflowSensorTimeout, match=r"Last error: .* 503"):
-            new_sensor(timeout=0.3).execute(context())
-        assert time.monotonic() - began < 2
+            new_sensor(timeout=1).execute(context())
+        assert time.monotonic() - began < 10
 
 
 class TestRescheduleMode:
@@ -305,8 +305,8 @@ class TestDeferring:
 
     @pytest.mark.parametrize(
         ("arguments", "map_index", "requests"),
-        [({"defer_after": 0}, -1, 1), ({}, 3, 1), ({"defer_after": 0.6}, -1, 2)],
-        ids=["at once", "mapped", "after 0.6 s"],
+        [({"defer_after": 0}, -1, 1), ({}, 3, 1), ({"defer_after": 2}, -1, 2)],
+        ids=["at once", "mapped", "after 2 s"],
     )
     def test_it_polls_on_the_worker_first(self, roe, connect, arguments, map_index, requests):
         connect(roe)
@@ -314,7 +314,7 @@ class TestDeferring:
         deferral(
             new_sensor(roe.submit("SELECT 1", RUNS_ON), deferrable=True, **arguments), map_index=map_index
         )
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 10
         assert (len(roe.requests) == 1) == (requests == 1)
         assert len(roe.requests) >= requests
 
@@ -335,7 +335,7 @@ class TestDeferring:
         roe.add_fault(Fault(status_code=503))
         began = time.monotonic()
         deferral(new_sensor(query, deferrable=True, defer_after=defer_after))
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 10
 
     def test_an_outage_longer_than_the_window_ends_the_wait_on_the_worker_too(self, roe, connect):
         connect(roe, retry_window=0.1)

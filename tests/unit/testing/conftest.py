@@ -57,7 +57,7 @@ def client(roe: RoeSimulator) -> Iterator[Client]:
 @pytest.fixture
 def until() -> Callable[[Callable[[], Any]], None]:
     def until(condition: Callable[[], Any]) -> None:
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 30
         while not condition():
             assert time.monotonic() < deadline, "waited in vain"
             time.sleep(0.005)

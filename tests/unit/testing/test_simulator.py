@@ -138,7 +138,7 @@ class TestStatus:
         assert abs(datetime.now(UTC) - created) < timedelta(seconds=5)
 
     def test_follows_the_plan(self, roe, client, until):
-        plan = QueryPlan(statuses=(("PENDING", 0.1), ("RETRY", 0.1, "lost a worker"), ("STARTED", 0.1)))
+        plan = QueryPlan(statuses=(("PENDING", 0.5), ("RETRY", 0.5, "lost a worker"), ("STARTED", 0.5)))
         query_id = roe.submit("SELECT 1", plan)
         seen = []
         until(lambda: seen.append(client.status(query_id).json()) or seen[-1]["finished_at"])

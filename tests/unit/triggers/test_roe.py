@@ -115,7 +115,7 @@ class TestEvents:
         event = await event_of(trigger)
         assert event["outcome"] == "success"
         assert (event["ended"]["query_id"], event["ended"]["status"]) == (trigger.query_id, "SUCCESS")
-        assert event["ended"]["duration"] == pytest.approx(0.1, abs=0.05)
+        assert 0.05 < event["ended"]["duration"] < 5
 
     async def test_failure(self, new_trigger):
         event = await event_of(new_trigger(FAILS))
@@ -127,7 +127,7 @@ class TestEvents:
         event = await event_of(new_trigger(RUNS_ON, timeout=0.3))
         assert event["outcome"] == "timeout"
         assert "is still STARTED" in event["message"]
-        assert 0.25 < time.monotonic() - began < 1
+        assert 0.25 < time.monotonic() - began < 10
 
     @pytest.mark.parametrize(
         ("arguments", "name"),
@@ -204,17 +204,23 @@ class TestWaiting:
         assert [request.status_code for request in roe.requests] == [401, 403, 404, 500, 200]
 
     async def test_a_key_that_is_rotated_does_not_end_the_wait(self, roe, connect, new_trigger, asked):
-        trigger = new_trigger(QueryPlan(statuses=[("STARTED", 0.5)], ends_as="SUCCESS"))
+        trigger = new_trigger(RUNS_ON)
         waiting = asyncio.create_task(event_of(trigger))
         await asked(1)
         roe.rotate_key("the-new-key")
         connect(roe)
+        await asked(1, code=401)
+        roe.finish(trigger.query_id, "SUCCESS")
         assert (await waiting)["outcome"] == "success"
-        assert 401 in [request.status_code for request in roe.requests]
 
-    async def test_many_polls_use_one_tcp_connection_and_leave_none_open(self, roe, new_trigger, none_open):
-        await event_of(new_trigger(QueryPlan(statuses=[("STARTED", 0.4)], ends_as="SUCCESS")))
-        assert len(roe.requests) > 3
+    async def test_many_polls_use_one_tcp_connection_and_leave_none_open(
+        self, roe, new_trigger, asked, none_open
+    ):
+        trigger = new_trigger(RUNS_ON)
+        waiting = asyncio.create_task(event_of(trigger))
+        await asked(4)
+        roe.finish(trigger.query_id, "SUCCESS")
+        await waiting
         assert roe.connections == 1
         assert await none_open()
 
@@ -316,12 +322,15 @@ class TestTheConnection:
         self, roe, connect, new_trigger, monkeypatch, look_ups, asked, caplog
     ):
         monkeypatch.setattr("airflow_provider_roe.client.shared.RENEW_AFTER", 0.2)
-        trigger = new_trigger(QueryPlan(statuses=[("STARTED", 0.8)], ends_as="SUCCESS"), retry_window=30.0)
+        trigger = new_trigger(RUNS_ON, retry_window=30.0)
         waiting = asyncio.create_task(event_of(trigger))
         await asked(1)
         self.gone(monkeypatch)
+        async with asyncio.timeout(30):
+            while len(look_ups) < 2:  # noqa: ASYNC110 - nobody tells of a look-up
+                await asyncio.sleep(0.01)
+        roe.finish(trigger.query_id, "SUCCESS")
         assert (await waiting)["outcome"] == "success"
-        assert len(look_ups) > 1
         assert sum("Going on with what the connection said before" in text for text in caplog.messages) == 1
 
 
