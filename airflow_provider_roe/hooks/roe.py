@@ -66,22 +66,6 @@ class RoeHook(BaseHook):
         self.client = Client(roe_conn_id, organization_id)
         self._kept_open = AsyncExitStack()
 
-    # What Airflow before 3.2 asks for the connection's form; later versions read the provider info.
-
-    @classmethod
-    def get_connection_form_widgets(cls) -> dict[str, Any]:
-        """Return the form's fields for Airflow 2.11."""
-        from airflow_provider_roe.get_provider_info import form_widgets
-
-        return form_widgets()
-
-    @classmethod
-    def get_ui_field_behaviour(cls) -> dict[str, Any]:
-        """Return the form's labels and placeholders for Airflow 2.11."""
-        from airflow_provider_roe.get_provider_info import ui_field_behaviour
-
-        return ui_field_behaviour()
-
     # Calls
 
     def get_conn(self) -> requests.Session:
@@ -244,10 +228,8 @@ class RoeHook(BaseHook):
 
         to_frame = frames.frame_maker(df_type)
         with self._result_of(sql, worksheet_id, use_admin, timeout, poll_interval) as result:
-            tables = frames.tables(result)
-        if not tables:
-            raise RoeInputError("None of the query's statements returns columns to make a data frame of.")
-        return to_frame(tables[-1])
+            [table] = frames.last_tables(result)
+            return to_frame(table)
 
     @contextmanager
     def _result_of(
