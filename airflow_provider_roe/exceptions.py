@@ -81,7 +81,18 @@ class RoeNotFoundError(RoeRequestError):
 
 
 class RoeQueryFailedError(RoeError):
-    """A query has failed, or was cancelled."""
+    """
+    A query has failed, or was cancelled.
+
+    :param message: What happened.
+    :param status: Roe's own word for how it ended.
+    :param reason: What Roe says of it; None if nothing.
+    """
+
+    def __init__(self, message: str, *, status: str | None = None, reason: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
 
 
 class RoeTimeoutError(RoeError):

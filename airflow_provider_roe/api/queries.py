@@ -336,7 +336,7 @@ def read_parsed_result(
         message = sentence(
             f"Query {request.about} ended as {word}, says its result: {error or 'Roe gave no reason'}"
         )
-        raise RoeQueryFailedError(f"{message} Request id: {response.request_id}.")
+        raise RoeQueryFailedError(f"{message} Request id: {response.request_id}.", status=word, reason=error)
     results = answer.get("results", _ABSENT)
     if not isinstance(results, list):
         raise _misshapen(request, response, "results", f"a list, for its status is {word}", results)

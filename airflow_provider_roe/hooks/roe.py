@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import AsyncExitStack, contextmanager
 from tempfile import TemporaryFile
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseHook
 
@@ -18,21 +17,17 @@ from airflow_provider_roe.client.shared import SharedConnection
 from airflow_provider_roe.client.trouble import Troubles
 from airflow_provider_roe.exceptions import (
     RoeError,
-    RoeInputError,
     RoeNotFoundError,
-    RoeQueryFailedError,
     RoeRequestError,
-    RoeTimeoutError,
 )
-from airflow_provider_roe.waiting.wait import Wait, seconds, the_query
+from airflow_provider_roe.waiting.blocking import wait_for_query
+from airflow_provider_roe.waiting.wait import seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import timedelta
     from typing import Self
 
-    import pandas
-    import polars
     import requests
 
     from airflow_provider_roe.api.queries import QueryResult, QueryStatus, SubmittedQuery
@@ -157,95 +152,41 @@ class RoeHook(BaseHook):
 
         :param query_id: The UUID that :meth:`submit_query` returned.
         :param timeout: Seconds, or a timedelta, after which to give up. Default: 7 days.
-        :param poll_interval: Seconds, or a timedelta, between two polls; the first come after 1, 2, 4, … s.
+        :param poll_interval: Seconds, or a timedelta, between two polls; the first come sooner, from
+            0.1 s on.
         :raises RoeQueryFailedError: The query ended otherwise.
         :raises RoeTimeoutError: It has not ended in time.
         :raises RoeInputError: An argument or a field of the connection cannot be used.
         :raises RoeRequestError: Roe refused the request, or could not be asked.
         """
-        wait = Wait(
-            subject=the_query(query_id),
+        return wait_for_query(
+            self.client,
+            query_id,
             log=self.log,
-            started_at=time.time(),
             timeout=seconds(timeout, "timeout"),
-            poke_interval=seconds(poll_interval, "poll_interval"),
+            poll_interval=seconds(poll_interval, "poll_interval"),
         )
-        while True:
-            status = self.client.call(Retries(wait.troubles, wait.deadline), Calls.status, query_id)
-            match wait.saw(status):
-                case {"outcome": "success"}:
-                    return status
-                case {"outcome": "failed", "message": message}:
-                    raise RoeQueryFailedError(message)
-                case {"outcome": "timeout", "message": message}:
-                    raise RoeTimeoutError(message)
-            time.sleep(wait.next_interval())
 
-    def run(
-        self,
-        sql: str,
-        *,
-        worksheet_id: str | None = None,
-        use_admin: bool = False,
-        timeout: float | timedelta = WEEK,
-        poll_interval: float | timedelta = 60.0,
-    ) -> list[Any]:
+    def query(
+        self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None
+    ) -> list[dict[str, Any]]:
         """
         Run SQL, wait, and return its rows: dicts from column to Python value.
 
-        The rows of the one statement that returns columns; where several do, a list of rows for each.
-        All of them are held in memory. Raises as :meth:`submit_query`, :meth:`wait_for_query` and
-        :meth:`get_query_result` do.
+        The rows of the last statement that returns columns; all of them are held in memory. Raises as
+        :meth:`submit_query`, :meth:`wait_for_query` and :meth:`get_query_result` do.
 
         :param sql: One or more statements, separated by ``;``.
-        :param worksheet_id: UUID of the worksheet to run it in; needed if no organization is set.
-        :param use_admin: Roe's ``use_admin``.
-        :param timeout: Seconds, or a timedelta, after which to give up. Default: 7 days.
-        :param poll_interval: Seconds, or a timedelta, between two polls; the first come after 1, 2, 4, … s.
+        :param parameters: Values for the SQL's placeholders, ``%s`` or ``%(name)s``. Default: it has none.
         """
-        from airflow_provider_roe.results.rows import rows, the_one
+        from airflow_provider_roe.results.rows import rows
+        from airflow_provider_roe.sql.literals import bind
 
-        with self._result_of(sql, worksheet_id, use_admin, timeout, poll_interval) as result:
-            return the_one(rows(result, form="value"))
-
-    def get_df(
-        self,
-        sql: str,
-        *,
-        df_type: Literal["pandas", "polars"] = "pandas",
-        worksheet_id: str | None = None,
-        use_admin: bool = False,
-        timeout: float | timedelta = WEEK,
-        poll_interval: float | timedelta = 60.0,
-    ) -> pandas.DataFrame | polars.DataFrame:
-        """
-        Run SQL as :meth:`run` does, and return a data frame: of the last statement that returns columns.
-
-        :param df_type: ``pandas`` or ``polars``: whichever it is has to be installed, as an extra of ours.
-        :raises RoeInputError: No statement returns columns, or a package is missing.
-        """
-        from airflow_provider_roe.results import frames
-
-        to_frame = frames.frame_maker(df_type)
-        with self._result_of(sql, worksheet_id, use_admin, timeout, poll_interval) as result:
-            [table] = frames.last_tables(result)
-            return to_frame(table)
-
-    @contextmanager
-    def _result_of(
-        self,
-        sql: str,
-        worksheet_id: str | None,
-        use_admin: bool,
-        timeout: float | timedelta,
-        poll_interval: float | timedelta,
-    ) -> Iterator[SpooledResult]:
-        # Checked before the query is submitted.
-        timeout, poll_interval = seconds(timeout, "timeout"), seconds(poll_interval, "poll_interval")
-        query_id = self.submit_query(sql, worksheet_id=worksheet_id, use_admin=use_admin).query_id
-        self.wait_for_query(query_id, timeout=timeout, poll_interval=poll_interval)
+        query_id = self.submit_query(bind(sql, parameters)).query_id
+        self.wait_for_query(query_id)
         with self.open_query_result(query_id) as result:
-            yield result
+            found = rows(result, form="value")
+        return found[-1] if found else []
 
     async def aget_query_status(self, query_id: str) -> QueryStatus:
         """Ask for a query's status as :meth:`get_query_status` does, without blocking the event loop."""

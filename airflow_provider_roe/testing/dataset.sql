@@ -2,7 +2,7 @@
 -- and the product reviews that were classified.
 
 CREATE TABLE documents (
-    id INTEGER PRIMARY KEY,
+    id INTEGER NOT NULL PRIMARY KEY,
     file_name TEXT NOT NULL,
     kind TEXT NOT NULL,
     language TEXT NOT NULL,
@@ -32,15 +32,15 @@ INSERT INTO documents VALUES
     (18, 'empty.pdf', 'unknown', 'en', 0, '2025-06-03 20:11:05', NULL);
 
 CREATE TABLE invoices (
-    number TEXT PRIMARY KEY,
-    document_id INTEGER NOT NULL REFERENCES documents (id),
+    number TEXT NOT NULL PRIMARY KEY,
+    document_id INTEGER NOT NULL,
     vendor TEXT NOT NULL,
     issued_on TEXT NOT NULL,
     due_on TEXT,
     currency TEXT NOT NULL,
-    total REAL NOT NULL,
+    total DOUBLE PRECISION NOT NULL,
     paid INTEGER NOT NULL,
-    confidence REAL NOT NULL
+    confidence DOUBLE PRECISION NOT NULL
 );
 
 INSERT INTO invoices VALUES
@@ -56,13 +56,13 @@ INSERT INTO invoices VALUES
     ('OC-9', 10, 'Olive & Co', '2025-05-30', NULL, 'USD', 615.0, 1, 0.95);
 
 CREATE TABLE reviews (
-    id INTEGER PRIMARY KEY,
+    id INTEGER NOT NULL PRIMARY KEY,
     product TEXT NOT NULL,
     stars INTEGER NOT NULL,
     text TEXT NOT NULL,
     sentiment TEXT NOT NULL,
     topic TEXT,
-    confidence REAL NOT NULL
+    confidence DOUBLE PRECISION NOT NULL
 );
 
 INSERT INTO reviews VALUES

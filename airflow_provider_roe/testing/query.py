@@ -4,8 +4,8 @@ from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
+from airflow_provider_roe.testing.outcome import Outcome
 from airflow_provider_roe.testing.plan import QueryPlan
-from airflow_provider_roe.testing.sql import Outcome
 
 #: Statuses that leave no results. Stated here anew: what is tested is not to be believed.
 _FAILURES = {"FAILURE", "FAILED", "ERROR", "REVOKED", "REJECTED", "IGNORED", "CANCELLED", "CANCELED"}

@@ -4,7 +4,9 @@ import ssl
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import Self
+from functools import partial
+from ipaddress import ip_address
+from typing import Literal, Self
 from urllib.parse import quote
 from uuid import UUID
 
@@ -12,7 +14,9 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from airflow_provider_roe.testing import endpoints
+from airflow_provider_roe.testing.clickhouse import ClickHouse
 from airflow_provider_roe.testing.faults import Fault, Faults, deliver
+from airflow_provider_roe.testing.outcome import Cells
 from airflow_provider_roe.testing.plan import QueryPlan
 from airflow_provider_roe.testing.query import Query
 from airflow_provider_roe.testing.recording import RecordedRequest
@@ -27,9 +31,13 @@ class RoeSimulator:
     A Roe query API on a port of this machine, to test DAGs with.
 
     It answers real HTTP from a thread of its own, and runs the SQL of a query on a private copy of a small
-    data set (tables ``documents``, ``invoices`` and ``reviews``). What a query shows to its status calls, and
-    when, is its :class:`QueryPlan`. What goes wrong on the way is a :class:`Fault`. A query that comes from
-    another process can bring both along in a comment::
+    data set (tables ``documents``, ``invoices`` and ``reviews``): on SQLite, each query on a copy of its own,
+    or on the real ClickHouse engine, where a query sees what those before it made of the simulator's copy.
+    **ClickHouse has no sandbox**: its SQL reads and writes files and asks other servers with your rights, so
+    it is served on loopback alone. It takes a second to start and 400 MB of memory.
+
+    What a query shows to its status calls, and when, is its :class:`QueryPlan`. What goes wrong on the way is
+    a :class:`Fault`. A query that comes from another process can bring both along in a comment::
 
         /* simulate {"statuses": [["STARTED", 5]],
                      "faults": [{"call": "status", "status_code": 503, "times": 2}]} */
@@ -44,6 +52,13 @@ class RoeSimulator:
     :param organization_id: UUID of the one organization.
     :param plan: how queries go that bring no plan of their own. Default: two statuses, ended after a second.
     :param ssl_context: serves https with this context. Default: plain http.
+    :param engine: what runs the SQL, ``"sqlite"`` or ``"clickhouse"``, which needs the extra ``clickhouse``.
+        Default: ``"sqlite"``.
+    :param cells: how cells are written: ``"client"``, Python's ``str()`` of what clickhouse-connect reads,
+        and null for NULL; or ``"text"``, ClickHouse's own text. Default: ``"client"``.
+    :raises ValueError: the engine or the form of cells is none of these, or ClickHouse is to be served on
+        another address than loopback.
+    :raises ModuleNotFoundError: the extra ``clickhouse`` is needed and not installed.
     """
 
     def __init__(
@@ -54,7 +69,18 @@ class RoeSimulator:
         organization_id: str = DEFAULT_ORGANIZATION_ID,
         plan: QueryPlan | None = None,
         ssl_context: ssl.SSLContext | None = None,
+        engine: Literal["sqlite", "clickhouse"] = "sqlite",
+        cells: Cells = "client",
     ) -> None:
+        if engine not in ("sqlite", "clickhouse"):
+            raise ValueError(f"engine must be sqlite or clickhouse, not {engine!r}")
+        if cells not in ("client", "text"):
+            raise ValueError(f"cells must be client or text, not {cells!r}")
+        if engine == "clickhouse" and not _is_loopback(host):
+            raise ValueError(
+                f"host must be a loopback address, not {host!r}: ClickHouse has no sandbox, and whoever"
+                " reaches it reaches your files"
+            )
         self.api_key = api_key
         self.api_keys = {api_key}
         self.organization_id = str(UUID(organization_id))
@@ -66,6 +92,8 @@ class RoeSimulator:
         self._port = port
         self._ssl_context = ssl_context
         self._faults = Faults()
+        self._clickhouse = ClickHouse(cells) if engine == "clickhouse" else None
+        self._run = self._clickhouse.run if self._clickhouse else partial(run, cells=cells)
         self._database = ThreadPoolExecutor(max_workers=4, thread_name_prefix="roe-simulator-sql")
         # An id is used again only when its connection is gone, and then overwritten.
         self._connection_numbers: dict[int, int] = {}
@@ -93,6 +121,8 @@ class RoeSimulator:
         thread.start()
         self._port = listening.result()
         self._thread = thread
+        if self._clickhouse:
+            self._clickhouse.start()
 
     def stop(self) -> None:
         """Stop to listen and drop the open connections. Does nothing if it is not running."""
@@ -100,6 +130,8 @@ class RoeSimulator:
             self._loop.call_soon_threadsafe(self._stopping.set)
             self._thread.join()
             self._thread = None
+        if self._clickhouse:
+            self._clickhouse.stop()
 
     @property
     def url(self) -> str:
@@ -127,7 +159,7 @@ class RoeSimulator:
         :raises ValueError: the simulate comment is malformed.
         """
         plan, faults = (plan or self.plan).with_comment(sql)
-        query = Query(sql, plan, self._database.submit(run, sql), worksheet_id)
+        query = Query(sql, plan, self._database.submit(self._run, sql), worksheet_id)
         self.add_fault(*(dataclasses.replace(fault, query_id=query.id) for fault in faults))
         self.queries[query.id] = query
         return query.id
@@ -219,3 +251,10 @@ class RoeSimulator:
         executes = fault is None or fault.executes
         answer = await endpoints.answer(self, record) if executes else None
         return await deliver(request, answer, fault, record)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -10,51 +10,36 @@ import sqlite3
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
 from typing import Any, Final
 
-#: A NULL cell: cells are strings, and this is how ClickHouse's text formats write NULL.
-NULL: Final = "\\N"
+from airflow_provider_roe.testing.outcome import NULL_TEXT, RESULT_BYTES, Cells, Outcome, statement_result
 
-_DATASET = Path(__file__).with_name("dataset.sql")
+#: SQL of the small data set, which every engine understands
+DATASET: Final = Path(__file__).with_name("dataset.sql")
+
 _SECONDS = 5.0
 _DATABASE_PAGES = 16_384  # 64 MiB
 _CELL_BYTES = 1_000_000
-_RESULT_BYTES = 10_000_000
 _ROW_BYTES = 64  # what a row weighs without its cells, so that empty ones add up too
 _BLANK = re.compile(r"(?>\s|--[^\n]*|/\*(?s:.*?)\*/)*")
 _FORBIDDEN = (sqlite3.SQLITE_ATTACH, sqlite3.SQLITE_DETACH, sqlite3.SQLITE_PRAGMA)
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """
-    What became of a query.
-
-    :param results: the statement results as Roe's API writes them, of the statements that went well.
-    :param error: the database's message if a statement failed, which also ends the query.
-    :param ended: when it was done, on the monotonic clock.
-    """
-
-    results: list[dict[str, Any]]
-    error: str | None
-    ended: float
-
-
-def run(sql: str, seconds: float = _SECONDS) -> Outcome:
+def run(sql: str, seconds: float = _SECONDS, cells: Cells = "client") -> Outcome:
     """
     Run the statements of a query one after the other.
 
     :param sql: statements, separated by ``;``.
     :param seconds: the query fails when it takes longer. Default: 5.
+    :param cells: how cells are written. Default: ``"client"``.
     """
     results: list[dict[str, Any]] = []
     error = None
     database = _private_copy(time.monotonic() + seconds)
     try:
-        results.extend(_run_statement(database, statement) for statement in split(sql))
+        results.extend(_run_statement(database, statement, cells) for statement in split(sql))
         if not results:
             error = "Empty query"
     except (sqlite3.Error, sqlite3.Warning, ValueError) as e:  # a NUL or a lone surrogate is a ValueError
@@ -84,7 +69,7 @@ def split(sql: str) -> Iterator[str]:
 def _private_copy(deadline: float) -> sqlite3.Connection:
     database = sqlite3.connect(":memory:", isolation_level=None)
     database.text_factory = lambda text: text.decode(errors="replace")
-    database.executescript(_DATASET.read_text(encoding="utf-8"))
+    database.executescript(DATASET.read_text(encoding="utf-8"))
     # Whoever can submit a query must reach neither files nor all of the memory nor the processor for long.
     database.execute(f"PRAGMA max_page_count = {_DATABASE_PAGES}")
     database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _CELL_BYTES)
@@ -96,52 +81,51 @@ def _private_copy(deadline: float) -> sqlite3.Connection:
     return database
 
 
-def _run_statement(database: sqlite3.Connection, statement: str) -> dict[str, Any]:
-    query_id = str(uuid.uuid4())
+def _run_statement(database: sqlite3.Connection, statement: str, form: Cells) -> dict[str, Any]:
     start, changes = time.time(), database.total_changes
     cursor = database.execute(statement)
     names = [column[0] for column in cursor.description or ()]
     kinds: list[set[type]] = [set() for _ in names]
-    rows: list[list[str]] = []
+    rows: list[list[str | None]] = []
+    write = _client_cell if form == "client" else _text_cell
     size = 0
     for row in cursor:
-        cells = [_cell(value) for value in row]
+        cells = [write(value) for value in row]
         for kind, value in zip(kinds, row, strict=True):
             kind.add(type(value))
         rows.append(cells)
-        size += _ROW_BYTES + sum(map(len, cells))
-        if size > _RESULT_BYTES:
-            raise sqlite3.DataError(f"Limit for result exceeded: maximum {_RESULT_BYTES} bytes")
-    end = time.time()
-    return {
-        "query": statement,
-        "query_id": query_id,
-        "row_count": len(rows),
-        "column_names": names,
-        "column_types": [_type_name(kind) for kind in kinds],
-        "result_rows": rows,
-        "start_timestamp": start,
-        "end_timestamp": end,
-        "summary": {
-            "query_id": query_id,
-            "written_rows": database.total_changes - changes,
-            "result_rows": len(rows),
-            "result_bytes": sum(len(cell.encode()) for cells in rows for cell in cells),
-            "elapsed_ns": round((end - start) * 1e9),
-        },
-    }
+        size += _ROW_BYTES + sum(len(cell) for cell in cells if cell)
+        if size > RESULT_BYTES:
+            raise sqlite3.DataError(f"Limit for result exceeded: maximum {RESULT_BYTES} bytes")
+    return statement_result(
+        statement,
+        str(uuid.uuid4()),
+        list(zip(names, map(_type_name, kinds), strict=True)),
+        rows,
+        (start, time.time()),
+        written_rows=database.total_changes - changes,
+    )
 
 
-def _cell(value: object) -> str:
+def _client_cell(value: object) -> str | None:
     match value:
         case None:
-            return NULL
+            return None
         case bytes():
             return value.decode(errors="replace")
-        case float():
-            return repr(value).removesuffix(".0")
         case _:
             return str(value)
+
+
+def _text_cell(value: object) -> str:
+    match value:
+        case None:
+            return NULL_TEXT
+        case float():
+            # ClickHouse writes 2 and 1e-7 where Python writes 2.0 and 1e-07.
+            return re.sub(r"e([-+])0", r"e\1", repr(value).removesuffix(".0")).replace("e+", "e")
+        case _:
+            return str(_client_cell(value))
 
 
 def _type_name(kinds: set[type]) -> str:

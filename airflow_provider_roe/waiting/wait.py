@@ -42,6 +42,7 @@ class Wait:
     :param exponential_backoff: Whether the interval keeps growing beyond ``poke_interval``.
     :param max_wait: Seconds beyond which it does not grow; None for no such bound.
     :param silent_fail: Whether to wait on when Roe cannot be asked.
+    :param first_interval: Seconds between the first two polls. Default: 1.
     """
 
     subject: str
@@ -52,6 +53,7 @@ class Wait:
     exponential_backoff: bool = False
     max_wait: float | None = None
     silent_fail: bool = False
+    first_interval: float = 1.0
 
     def __post_init__(self) -> None:
         self.troubles = Troubles(self.log)
@@ -96,7 +98,7 @@ class Wait:
         apart, so that a short query is not waited for long, and whoever takes up a wait goes on as it was.
         It lies up to a tenth off, so that waits which began together do not poll together.
         """
-        interval = max(time.time() - self.started_at, min(1.0, self.poke_interval))
+        interval = max(time.time() - self.started_at, min(self.first_interval, self.poke_interval))
         if not self.exponential_backoff:
             interval = min(interval, self.poke_interval)
         elif self.max_wait is not None:

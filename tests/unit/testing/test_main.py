@@ -26,21 +26,21 @@ def test_it_serves_at_the_address_that_it_prints_until_a_signal_ends_it_well(sig
                 params={"organization_id": connection.login},
                 json={"query": "SELECT 1"},
                 headers={"Authorization": f"Bearer {connection.password}"},
-                timeout=10,
+                timeout=60,
             )
             assert response.status_code == 200
             assert name == "AIRFLOW_CONN_ROE_DEFAULT"
             assert f"{connection.host}:{connection.port}" == url
         finally:
             process.send_signal(signum)
-        assert process.wait(timeout=10) == 0
+        assert process.wait(timeout=60) == 0
         assert process.stderr.read() == ""
 
 
 def test_a_port_in_use_is_told_in_one_line(roe):
     port = roe.url.rpartition(":")[2]
     process = subprocess.run(
-        [*COMMAND, "--port", port], capture_output=True, text=True, timeout=10, check=False
+        [*COMMAND, "--port", port], capture_output=True, text=True, timeout=60, check=False
     )
     assert process.returncode == 1
     assert "address already in use" in process.stderr

@@ -133,9 +133,9 @@ class TestStatus:
             None,
         )
         created, finished = (datetime.fromisoformat(status[key]) for key in ("created_at", "finished_at"))
-        assert timedelta() <= finished - created < timedelta(seconds=5)
+        assert timedelta() <= finished - created < timedelta(minutes=1)
         assert status["created_at"].endswith("Z")
-        assert abs(datetime.now(UTC) - created) < timedelta(seconds=5)
+        assert abs(datetime.now(UTC) - created) < timedelta(minutes=1)
 
     def test_follows_the_plan(self, roe, client, until):
         plan = QueryPlan(statuses=(("PENDING", 0.5), ("RETRY", 0.5, "lost a worker"), ("STARTED", 0.5)))
@@ -228,7 +228,7 @@ class TestResult:
             [["10"]],
         )
         assert unpaid["column_types"] == ["String", "Nullable(Nothing)"]
-        assert unpaid["result_rows"] == [["unknown", "\\N"]]
+        assert unpaid["result_rows"] == [["unknown", None]]
 
     def test_is_there_as_soon_as_the_plan_has_ended_the_query(self, roe, client):
         query_id = roe.submit("SELECT 1", QueryPlan((), ends_as="SUCCESS"))
@@ -379,7 +379,7 @@ class TestRecording:
         assert record.query == {"organization_id": roe.organization_id}
         assert record.headers["x-request-id"] == "7"
         assert json.loads(record.body) == {"query": "SELECT 1"}
-        assert abs(datetime.now(UTC) - record.received_at) < timedelta(seconds=5)
+        assert abs(datetime.now(UTC) - record.received_at) < timedelta(minutes=1)
         assert (record.status_code, record.query_id) == (200, query_id)
 
     def test_requests_can_be_asked_for_by_call_and_query(self, roe, client):

@@ -5,8 +5,8 @@ import pytest
 from airflow_provider_roe.testing.sql import run, split
 
 
-def only_result(sql: str) -> dict:
-    outcome = run(sql)
+def only_result(sql: str, cells: str = "client") -> dict:
+    outcome = run(sql, cells=cells)
     assert outcome.error is None
     (result,) = outcome.results
     return result
@@ -24,22 +24,27 @@ def test_the_tables_belong_together():
 
 
 @pytest.mark.parametrize(
-    ("expression", "cell", "type_name"),
+    ("expression", "client", "text", "type_name"),
     [
-        ("1", "1", "Int64"),
-        ("1.5", "1.5", "Float64"),
-        ("2.0", "2", "Float64"),
-        ("'café'", "café", "String"),
-        ("NULL", "\\N", "Nullable(Nothing)"),
-        ("x'414243'", "ABC", "String"),
-        ("CAST(x'ff' AS TEXT)", "\ufffd", "String"),
+        ("1", "1", "1", "Int64"),
+        ("1.5", "1.5", "1.5", "Float64"),
+        ("2.0", "2.0", "2", "Float64"),
+        ("1e-7", "1e-07", "1e-7", "Float64"),
+        ("1e300", "1e+300", "1e300", "Float64"),
+        ("-9e999", "-inf", "-inf", "Float64"),
+        ("'café'", "café", "café", "String"),
+        ("'2.0'", "2.0", "2.0", "String"),
+        ("NULL", None, "ᴺᵁᴸᴸ", "Nullable(Nothing)"),
+        ("x'414243'", "ABC", "ABC", "String"),
+        ("CAST(x'ff' AS TEXT)", "\ufffd", "\ufffd", "String"),
     ],
 )
-def test_cells_are_strings_and_types_are_clickhouses(expression, cell, type_name):
-    result = only_result(f"SELECT {expression} AS x")
-    assert result["column_names"] == ["x"]
-    assert result["column_types"] == [type_name]
-    assert result["result_rows"] == [[cell]]
+def test_cells_are_as_the_client_or_as_text_and_types_are_clickhouses(expression, client, text, type_name):
+    for cells, cell in [("client", client), ("text", text)]:
+        result = only_result(f"SELECT {expression} AS x", cells)
+        assert result["column_names"] == ["x"]
+        assert result["column_types"] == [type_name]
+        assert result["result_rows"] == [[cell]]
 
 
 @pytest.mark.parametrize(
@@ -149,7 +154,8 @@ def test_endless_sql_is_stopped():
 
 @pytest.mark.parametrize("cell", ["i", "''", "zeroblob(500000)"])
 def test_an_endless_result_is_stopped(cell):
-    assert run(f"{ENDLESS} SELECT {cell} FROM n").error == "Limit for result exceeded: maximum 10000000 bytes"
+    outcome = run(f"{ENDLESS} SELECT {cell} FROM n", seconds=60)
+    assert outcome.error == "Limit for result exceeded: maximum 10000000 bytes"
 
 
 @pytest.mark.parametrize(
@@ -160,7 +166,7 @@ def test_an_endless_result_is_stopped(cell):
     ],
 )
 def test_memory_is_limited(sql):
-    assert run(sql).error in ("string or blob too big", "database or disk is full")
+    assert run(sql, seconds=60).error in ("string or blob too big", "database or disk is full")
 
 
 @pytest.mark.parametrize(
