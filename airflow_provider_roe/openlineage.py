@@ -59,7 +59,7 @@ def lineage_of_sql(hook: RoeHook, queries: list[tuple[str, str]]) -> OperatorLin
 
 def database_info(hook: RoeHook) -> DatabaseInfo:
     """
-    Return how OpenLineage names Roe's tables, and finds their columns in ClickHouse's catalogue.
+    Return OpenLineage's way to name Roe's tables, and to find their columns in ClickHouse's catalogue.
 
     :param hook: The hook of the connection.
     """

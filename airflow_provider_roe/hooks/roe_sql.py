@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.providers.openlineage.sqlparser import DatabaseInfo
 
+    from airflow_provider_roe.client.client import Client
     from airflow_provider_roe.results.spool import SpooledResult
 
 _ONE_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -72,7 +73,7 @@ class RoeSqlHook(DbApiHook):
 
     # Properties of DbApiHook, which looks for others in the connection's extra.
     placeholder = "%s"
-    insert_statement_format = "INSERT INTO {} {} VALUES ({})"  # type: ignore[assignment]
+    insert_statement_format = "INSERT INTO {} {} VALUES ({})"
     dialect_name = DIALECT
 
     def __init__(
@@ -93,8 +94,8 @@ class RoeSqlHook(DbApiHook):
         self.timeout = seconds(timeout, "timeout")
         self.poll_interval = seconds(poll_interval, "poll_interval")
         self.openlineage_schemas = openlineage_schemas
-        #: What submits a query, waits until it has succeeded, and returns its id. By default the DB-API connection.
-        self.run_query: Callable[[str], str] | None = None
+        #: Makes the DB-API connection, which submits a query and waits for it.
+        self.connect: Callable[[Client, float, float], dbapi.Connection] = dbapi.Connection
         #: The text and the id of each query that it has run.
         self.queries: list[tuple[str, str]] = []
         if extra:
@@ -126,7 +127,7 @@ class RoeSqlHook(DbApiHook):
 
         return ui_field_behaviour()
 
-    def test_connection(self) -> tuple[bool, str]:
+    def test_connection(self) -> tuple[bool, str]:  # type: ignore[override]
         """Say whether Roe accepts the connection, as :meth:`RoeHook.test_connection` does."""
         return self.roe.test_connection()
 
@@ -134,7 +135,7 @@ class RoeSqlHook(DbApiHook):
 
     def get_conn(self) -> dbapi.Connection:
         """Return a DB-API connection."""
-        return dbapi.Connection(self.roe.client, self.timeout, self.poll_interval, self.run_query)
+        return self.connect(self.roe.client, self.timeout, self.poll_interval)
 
     def run(
         self,
@@ -221,7 +222,7 @@ class RoeSqlHook(DbApiHook):
         **kwargs: Any,
     ) -> None:
         """
-        Insert rows with their Python values, many in a query.
+        Write rows of Python values into a table, many in a query.
 
         Each query that has succeeded stays, whatever becomes of the next: the log says how many rows those
         are.
@@ -326,13 +327,13 @@ class RoeSqlHook(DbApiHook):
         def description(cursor: dbapi.Cursor) -> Any:
             return cursor.description
 
-        columns = self.run(f"SELECT * FROM {table} LIMIT 0", handler=description)
+        columns = self.run(f"SELECT * FROM {table} LIMIT 0", handler=description)  # noqa: S608 - as trusted as SQL
         return [{"name": column[0], "type": column[1]} for column in columns or ()]
 
     # Lineage
 
     def get_openlineage_database_info(self, connection: Connection) -> DatabaseInfo | None:
-        """Return how OpenLineage finds a table's columns, if it is to ask for them."""
+        """Tell OpenLineage how it finds a table's columns, if it is to ask for them."""
         if not self.openlineage_schemas:
             return None
         from airflow_provider_roe.openlineage import database_info
@@ -347,7 +348,9 @@ class RoeSqlHook(DbApiHook):
         """Return the name of ClickHouse's default database."""
         return DEFAULT_DATABASE
 
-    def get_openlineage_database_specific_lineage(self, task_instance: Any) -> OperatorLineage | None:
+    def get_openlineage_database_specific_lineage(
+        self, task_instance: Any
+    ) -> OperatorLineage[Any, Any] | None:
         """Tell OpenLineage which queries have run, and which tables they name."""
         from airflow_provider_roe.openlineage import lineage, lineage_of_sql
 
@@ -379,19 +382,21 @@ class RoeSqlHook(DbApiHook):
         """Refuse to make a URL for SQLAlchemy."""
         raise dbapi.NotSupportedError(_NO_SQLALCHEMY)
 
-    def get_sqlalchemy_engine(self, engine_kwargs: Any = None) -> None:
+    def get_sqlalchemy_engine(self, engine_kwargs: Any = None) -> None:  # type: ignore[override]
         """Refuse to make an engine; but OpenLineage compiles its query for columns without one."""
         if not self.openlineage_schemas:
             raise dbapi.NotSupportedError(_NO_SQLALCHEMY)
 
     @property
-    def inspector(self) -> NoReturn:  # type: ignore[override]
+    def inspector(self) -> NoReturn:
         """Refuse to inspect tables by SQLAlchemy."""
         raise dbapi.NotSupportedError(_NO_SQLALCHEMY)
 
     def bulk_load(self, table: str, tmp_file: str) -> NoReturn:
         """Refuse to load a file."""
-        raise dbapi.NotSupportedError("Roe cannot load a file: read its rows, and insert them by insert_rows.")
+        raise dbapi.NotSupportedError(
+            "Roe cannot load a file: read its rows, and insert them by insert_rows."
+        )
 
     def bulk_dump(self, table: str, tmp_file: str) -> NoReturn:
         """Refuse to dump a table into a file."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import time
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import conf
@@ -20,9 +20,11 @@ from airflow_provider_roe.exceptions import (
 )
 from airflow_provider_roe.hooks.roe_sql import RoeSqlHook
 from airflow_provider_roe.operators._query_task import SubmittingTask
+from airflow_provider_roe.sql import dbapi
 from airflow_provider_roe.waiting.wait import seconds
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import timedelta
 
     from airflow.providers.common.compat.sdk import Context
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from airflow_provider_roe.waiting.wait import Wait
 
 
-class RoeSQLTask(SubmittingTask):
+class RoeSQLTask(SubmittingTask, common.BaseSQLOperator):
     """
     Base of the operators here: what each adds to the one of Airflow's that it derives from.
 
@@ -61,10 +63,6 @@ class RoeSQLTask(SubmittingTask):
     has_failed = RoeQueryFailedError
     timed_out = RoeTimeoutError
 
-    conn_id: str
-    hook_params: dict[str, Any]
-    database: str | None
-
     def __init__(
         self,
         *,
@@ -83,7 +81,7 @@ class RoeSQLTask(SubmittingTask):
     @property
     def roe_conn_id(self) -> str:  # type: ignore[override]
         """The connection, as the wait knows it."""
-        return self.conn_id
+        return str(self.conn_id)
 
     @property
     def organization_id(self) -> str | None:  # type: ignore[override]
@@ -91,23 +89,23 @@ class RoeSQLTask(SubmittingTask):
         return self.hook.organization_id
 
     @property
-    def hook(self) -> RoeHook:  # type: ignore[override]
+    def hook(self) -> RoeHook:
         """The hook that asks Roe on the worker."""
         return self._hook.roe
 
     @cached_property
     def _hook(self) -> RoeSqlHook:
         # Made without a look-up of the connection, which is to be retried as any other call.
-        hook = RoeSqlHook(self.conn_id, **self.hook_params)
+        hook = RoeSqlHook(self.roe_conn_id, **self.hook_params)
         hook.schema = self.database
         return hook
 
     def execute(self, context: Context) -> Any:
-        """Do what the operator does; its queries may be those of an earlier try."""
+        """Run the operator; its queries may be those of an earlier try."""
         return self._execute(_Queries(self, context))
 
     def execute_complete(self, context: Context, event: Any = None) -> Any:
-        """Do what the operator does from its start, with the queries that it has submitted."""
+        """Run the operator from its start, with the queries that it has submitted."""
         return self._execute(_Queries(self, context, self._submitted(context), event))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
@@ -124,7 +122,7 @@ class RoeSQLTask(SubmittingTask):
     def _execute(self, queries: _Queries) -> Any:
         context = queries.context
         self._forget_after_success(context)
-        self._hook.run_query = queries.run
+        self._hook.connect = partial(_Connection, queries)
         try:
             # Airflow 2.11 would warn of an execute that another one calls.
             return inspect.unwrap(super().execute)(self, context)
@@ -137,7 +135,7 @@ class RoeSQLTask(SubmittingTask):
             self._forget(context)
             raise
         finally:
-            self._hook.run_query = None
+            self._hook.connect = dbapi.Connection
 
     def _new_wait(self, started_at: float) -> Wait:
         hook = self._hook
@@ -145,15 +143,12 @@ class RoeSQLTask(SubmittingTask):
             started_at=started_at, timeout=hook.timeout, poke_interval=hook.poll_interval
         )
 
-    def _submit(self, sql: str) -> str:
-        submitted = self.hook.submit_query(sql)
-        self.log.info("Submitted query %s", submitted.query_id)
-        return submitted.query_id
-
-    def _wait_here_or_defer(self, context: Context) -> dict[str, Any] | BaseException:
-        wait = self._new_wait(time.time())
-        wait.tell_start(self.conn_id)
-        return self._wait_for(wait, context)
+    def _outcome(self, event: Any) -> dict[str, Any] | BaseException:
+        """Return what has ended well, or what the task raises; with Roe's reason, for DB-API errors."""
+        outcome = super()._outcome(event)
+        if isinstance(outcome, RoeQueryFailedError):
+            outcome.status, outcome.reason = event.get("status"), event.get("reason")
+        return outcome
 
 
 class _Queries:
@@ -166,18 +161,19 @@ class _Queries:
     :param event: How the last of them has ended.
     """
 
-    def __init__(self, task: RoeSQLTask, context: Context, ids: list[str] | None = None, event: Any = None):
+    def __init__(self, task: RoeSQLTask, context: Context, ids: Iterable[str] = (), event: Any = None):
         self.task = task
         self.context = context
-        self._ids = ids or []
+        self._ids = list(ids)
+        self._ended = len(self._ids)
         self._event = event
         self._next = 0
         self._store = context.get("task_state_store") if task.durable else None
         self._kept: Any = (self._store.get(task.external_id_key) if self._store is not None else None) or []
 
-    def run(self, sql: str) -> str:
+    def submit(self, sql: str) -> str:
         """
-        Return the id of a query that has succeeded: of the one that was submitted before, or of a new one.
+        Return the id of the next query: of the one that was submitted before, or of a new one.
 
         :param sql: Its text.
         """
@@ -185,33 +181,65 @@ class _Queries:
         self._next += 1
         if place < len(self._ids):
             task.query_id = self._ids[place]
-            if place < len(self._ids) - 1:
-                return task.query_id
-            outcome = task._outcome(self._event)
-        else:
-            task.query_id = self._attach_or_submit(place, sql)
-            outcome = task._wait_here_or_defer(self.context)
-        if isinstance(outcome, BaseException):
-            raise outcome
-        return task.query_id
-
-    def _attach_or_submit(self, place: int, sql: str) -> str:
-        task, asked = self.task, self.task._asked(sql)
-        for kept in self._kept[place : place + 1]:
-            if task._state_of(kept, asked) in (State.RUNNING.value, State.SUCCEEDED.value):
-                query_id: str = kept["query_id"]
-                task.log.info("Attaching to query %s, which an earlier try has submitted", query_id)
-                break
-        else:
-            query_id = task._submit(sql)
+            return task.query_id
+        asked = task._asked(sql)
+        query_id = self._that_goes_on(place, asked)
+        if query_id is None:
+            query_id = task.hook.submit_query(sql).query_id
+            task.log.info("Submitted query %s", query_id)
             self._kept[place:] = [{"query_id": query_id, "asked": asked}]
             if self._store is not None:
                 self._store.set(task.external_id_key, self._kept)
+        task.query_id = query_id
         self._ids.append(query_id)
         # Whatever do_xcom_push says: the way back from a deferral needs them.
         self.context["ti"].xcom_push(key="query_ids", value=self._ids)
         task._push_link(self.context, query_id)
         return query_id
+
+    def _that_goes_on(self, place: int, asked: str) -> str | None:
+        """Return the id of the query that an earlier try has submitted, unless it has failed."""
+        for kept in self._kept[place : place + 1]:
+            if self.task._state_of(kept, asked) in (State.RUNNING.value, State.SUCCEEDED.value):
+                query_id: str = kept["query_id"]
+                self.task.log.info("Attaching to query %s, which an earlier try has submitted", query_id)
+                return query_id
+        return None
+
+    def wait(self) -> None:
+        """Wait until the query that was submitted last has succeeded, here or in the triggerer."""
+        task = self.task
+        if self._next < self._ended:
+            return
+        if self._next == self._ended:
+            outcome = task._outcome(self._event)
+        else:
+            wait = task._new_wait(time.time())
+            wait.tell_start(task.roe_conn_id)
+            outcome = task._wait_for(wait, self.context)
+        if isinstance(outcome, BaseException):
+            raise outcome
+
+
+class _Connection(dbapi.Connection):
+    """
+    A DB-API connection whose queries are those of a task.
+
+    :param queries: The queries.
+    :param arguments: As of all connections.
+    """
+
+    def __init__(self, queries: _Queries, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._queries = queries
+
+    def _submit(self, sql: str) -> str:
+        with dbapi._as_dbapi_errors():
+            return self._queries.submit(sql)
+
+    def _wait(self, query_id: str) -> None:
+        with dbapi._as_dbapi_errors():
+            self._queries.wait()
 
 
 class RoeSQLExecuteQueryOperator(RoeSQLTask, common.SQLExecuteQueryOperator):

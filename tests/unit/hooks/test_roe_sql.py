@@ -23,6 +23,7 @@ from airflow_provider_roe.exceptions import RoeError, RoeInputError, RoeQueryFai
 from airflow_provider_roe.hooks.roe_sql import RoeSqlHook
 from airflow_provider_roe.sql import dbapi
 from airflow_provider_roe.testing import QueryPlan, RoeSimulator
+from airflow_provider_roe.testing.query import Query
 from tests.unit.results.answers import body, statement
 
 if TYPE_CHECKING:
@@ -82,7 +83,10 @@ class TestMadeByAirflow:
     @pytest.mark.parametrize(
         ("parameters", "words"),
         [
-            ({"warehouse": "big"}, r"connection 'roe_default' does not take 'warehouse'. hook_params may hold"),
+            (
+                {"warehouse": "big"},
+                r"connection 'roe_default' does not take 'warehouse'. hook_params may hold",
+            ),
             ({"retry_window": 7}, "does not take 'retry_window'.*belongs into the connection"),
             ({"timeout": "5"}, "timeout must be a number of seconds or a timedelta"),
         ],
@@ -208,7 +212,7 @@ class TestRun:
         ids=["run", "get_first", "get_df", "get_df_by_chunks", "insert_rows", "get_table_schema"],
     )
     def test_sql_that_fails_is_a_db_api_error_that_begins_with_roe_s_reason(self, hook, run):
-        with pytest.raises(dbapi.DatabaseError, match="^no such table: nowhere") as e:
+        with pytest.raises(dbapi.DatabaseError, match=r"^no such table: nowhere") as e:
             run(hook)
         assert isinstance(e.value.__cause__, RoeQueryFailedError)
 
@@ -367,7 +371,7 @@ class TestWhatRoeHasNot:
         ids=["get_uri", "sqlalchemy_url", "get_sqlalchemy_engine", "inspector", "get_primary_keys"],
     )
     def test_sqlalchemy_is_refused_with_what_to_do_instead(self, roe, hook, ask):
-        with pytest.raises(dbapi.NotSupportedError, match="no SQLAlchemy dialect for Roe.*use get_records"):
+        with pytest.raises(dbapi.NotSupportedError, match=r"no SQLAlchemy dialect for Roe.*use get_records"):
             ask(hook)
         assert roe.requests == []
 
@@ -455,26 +459,30 @@ class TestOpenLineage:
         assert {dataset.namespace for dataset in found.inputs} == {roe.url.replace("http://", "roe://")}
         assert [record for record in caplog.records if record.levelname == "WARNING"] == []
 
-    def test_where_it_is_told_to_it_asks_roe_for_columns(self, roe):
+    def test_where_it_is_told_to_it_asks_roe_for_columns(self, roe, monkeypatch):
+        def catalogue(query: Query) -> dict[str, Any]:
+            table = ("sales", "Invoices") if "'Invoices'" in query.sql else ("default", "documents")
+            row = statement(
+                table_schema=("String", [table[0]]),
+                table_name=("String", [table[1]]),
+                column_name=("String", ["Total"]),
+                ordinal_position=("UInt64", ["1"]),
+                data_type=("String", ["Decimal(9, 2)"]),
+            )
+            return body(row) | query.as_status()
+
+        monkeypatch.setattr(Query, "as_result", catalogue)
         operator = self.operator(openlineage_schemas=True)
         operator.execute({})
-        catalogue = [
-            [("sales", "Invoices", "total", 1, "Decimal(9, 2)")],
-            [("default", "documents", "Id", 1, "UInt64")],
-        ]
-        for rows in catalogue:
-            names = ["table_schema", "table_name", "column_name", "ordinal_position", "data_type"]
-            types = ["String", "String", "String", "UInt64", "String"]
-            columns = {
-                name: (kind, [str(row[at]) for row in rows])
-                for at, (name, kind) in enumerate(zip(names, types, strict=True))
-            }
-            roe.answers.append(body(statement(**columns)))
         found = self.extract(operator)
-        asked = [query.sql for query in roe.queries.values()][1:]
-        assert len(asked) == 2
-        assert all("FROM information_schema.columns" in " ".join(sql.split()) for sql in asked)
-        assert "'Invoices'" in asked[0]
+        [ran, *asked] = [query.sql for query in roe.queries.values()]
+        assert ran == operator.sql
+        assert ["information_schema.columns" in sql for sql in asked] == [True, True]
+        for datasets, name in ((found.inputs, "sales.Invoices"), (found.outputs, "default.documents")):
+            [dataset] = datasets
+            [column] = dataset.facets["schema"].fields
+            assert (dataset.name, column.name, column.type) == (name, "Total", "Decimal(9, 2)")
+        assert found.run_facets["externalQuery"].externalQueryId == next(iter(roe.queries))
 
 
 def test_it_costs_little_beside_what_airflow_s_own_does():

@@ -15,6 +15,7 @@ from airflow_provider_roe.exceptions import RoeQueryFailedError
 from airflow_provider_roe.operators import roe_sql
 from airflow_provider_roe.sql import dbapi
 from airflow_provider_roe.testing import Fault, QueryPlan, RoeSimulator
+from airflow_provider_roe.testing.query import Query
 from tests.unit.operators.tries import TaskInstance, end, next_try
 from tests.unit.results.answers import body, statement
 
@@ -153,7 +154,7 @@ class TestEach:
     @pytest.mark.parametrize("deferrable", [False, True])
     def test_sql_that_fails_is_a_db_api_error_with_roe_s_reason(self, roe, context, name, deferrable):
         roe.plan = QueryPlan(statuses=(), ends_as="FAILURE", error="Unknown table")
-        with pytest.raises(dbapi.DatabaseError, match="^Unknown table") as e:
+        with pytest.raises(dbapi.DatabaseError, match=r"^Unknown table") as e:
             new(name, deferrable=deferrable, **OPERATORS[name][0]).execute(context)
         assert isinstance(e.value.__cause__, RoeQueryFailedError)
 
@@ -169,8 +170,13 @@ class TestEach:
 class TestDeferring:
     def test_a_failure_that_the_trigger_tells_is_the_same_error(self, context):
         context["ti"].xcom_push("query_ids", [QUERY])
-        event = {"outcome": "failed", "message": f"Query {QUERY} ended as FAILURE: Unknown table"}
-        with pytest.raises(dbapi.DatabaseError, match="Unknown table"):
+        event = {
+            "outcome": "failed",
+            "message": f"Query {QUERY} ended as FAILURE: Unknown table.",
+            "status": "FAILURE",
+            "reason": "Unknown table",
+        }
+        with pytest.raises(dbapi.ProgrammingError, match=rf"^Unknown table\. Query {QUERY} ended as FAILURE"):
             new("RoeSQLCheckOperator", sql="SELECT 1").resume_execution(
                 "execute_complete", {"event": event}, context
             )
@@ -178,7 +184,10 @@ class TestDeferring:
     def test_a_deferral_that_broke_off_looks_at_the_query_that_it_was_for(self, roe, context):
         context["ti"].xcom_push("query_ids", [roe.submit("SELECT 7"), roe.submit("SELECT 8")])
         operator = new("RoeSQLExecuteQueryOperator", sql=["SELECT 7", "SELECT 8"])
-        assert operator.resume_execution("__fail__", {"error": "Trigger failure"}, context) == [[(7,)], [(8,)]]
+        assert operator.resume_execution("__fail__", {"error": "Trigger failure"}, context) == [
+            [(7,)],
+            [(8,)],
+        ]
 
     def test_sql_that_its_template_makes_anew_is_not_submitted_again(self, roe, context):
         roe.plan = RUNS_ON
@@ -205,7 +214,11 @@ class TestDeferring:
                 defer_after=0,
             ).execute(context)
         _, kwargs = e.value.trigger.serialize()
-        assert (kwargs["timeout"], kwargs["poke_interval"], kwargs["organization_id"]) == (77, 7, organization)
+        assert (kwargs["timeout"], kwargs["poke_interval"], kwargs["organization_id"]) == (
+            77,
+            7,
+            organization,
+        )
 
     def test_a_query_that_lasts_too_long_is_an_operational_error(self, roe, context):
         roe.plan = RUNS_ON
@@ -218,7 +231,6 @@ class TestDeferring:
         operator.on_kill()
         [query_id] = roe.queries
         assert f"Query {query_id} goes on at Roe" in capsys.readouterr().out
-
 
     @pytest.mark.parametrize(("value", "branch"), [("1", ["yes"]), ("'off'", ["no"]), ("0", ["no"])])
     def test_a_branch_is_followed_once_and_only_when_the_query_has_ended(
@@ -294,11 +306,12 @@ class TestNextTry:
             new("RoeSQLCheckOperator", sql="SELECT 1").execute(next_try(context))
             assert submitted(roe) == 1
 
-        def test_a_result_that_cannot_be_read_does(self, roe, context):
+        def test_a_result_that_cannot_be_read_does(self, roe, context, monkeypatch):
             answer = body(statement(n=("UInt8", ["x"])))
-            roe.add_fault(Fault(call="result", status_code=200, body=answer, times=1))
-            with pytest.raises(dbapi.Error):
-                new("RoeSQLCheckOperator", sql="SELECT 1").execute(context)
+            with monkeypatch.context() as patch:
+                patch.setattr(Query, "as_result", lambda query: answer | query.as_status())
+                with pytest.raises(dbapi.DataError, match="cannot be read as UInt8"):
+                    new("RoeSQLCheckOperator", sql="SELECT 1").execute(context)
             new("RoeSQLCheckOperator", sql="SELECT 1").execute(next_try(context))
             assert submitted(roe) == 2
 
