@@ -1,0 +1,1 @@
+"""SQL for Roe: parameters are bound here, for its API takes none."""
