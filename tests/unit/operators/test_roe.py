@@ -139,7 +139,7 @@ class TestArguments:
             *("sql", "parameters", "roe_conn_id", "organization_id", "worksheet_id", "output_path")
         }
         assert RoeQueryOperator.template_ext == (".sql",)
-        assert RoeQueryOperator.template_fields_renderers == {"sql": "sql"}
+        assert RoeQueryOperator.template_fields_renderers == {"sql": "sql", "parameters": "json"}
 
 
 class TestRunning:

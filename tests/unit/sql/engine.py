@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: Texts hold bytes that are no UTF-8, too.
+#: A line for each query: a list of names, types and rows. Texts hold bytes that are no UTF-8, too.
 RUN = """
 import json, sys
 import chdb
 for sql in json.load(sys.stdin):
-    sys.stdout.buffer.write(chdb.query(sql, "JSONCompact").bytes().replace(b"\\n", b" ") + b"\\n")
+    lines = chdb.query(sql, "JSONCompactEachRowWithNamesAndTypes").bytes().strip().split(b"\\n")
+    sys.stdout.buffer.write(b"[" + b",".join(lines) + b"]\\n")
 """
 AS_TEXT = (
     " SETTINGS output_format_json_quote_64bit_floats = 1, output_format_json_quote_denormals = 1,"
@@ -38,13 +39,7 @@ def run(queries: Sequence[str]) -> list[list[list[Cell]]]:
     assert ran.returncode == 0, ran.stderr.decode(errors="replace")[-2000:]
     answers = [json.loads(line) for line in ran.stdout.decode(errors="surrogateescape").split("\n")[:-1]]
     assert len(answers) == len(queries)
-    return [
-        [
-            [Cell(column["type"], value) for column, value in zip(answer["meta"], row, strict=True)]
-            for row in answer["data"]
-        ]
-        for answer in answers
-    ]
+    return [[list(map(Cell, types, row)) for row in rows] for _, types, *rows in answers]
 
 
 def evaluate(expressions: Sequence[str]) -> list[Cell]:
