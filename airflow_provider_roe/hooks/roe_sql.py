@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from copy import copy
 from functools import cached_property
@@ -22,7 +23,7 @@ from airflow_provider_roe.sql import dbapi
 from airflow_provider_roe.waiting.wait import seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from datetime import timedelta
 
     import pandas
@@ -183,6 +184,8 @@ class RoeSqlHook(DbApiHook):
         texts = [sql] if isinstance(sql, str) else list(sql)
         if not any(text.strip() for text in texts):
             raise ValueError("List of SQL statements is empty")
+        if isinstance(parameters, Iterator):
+            parameters = tuple(parameters)
         with closing(self.get_conn()) as connection, closing(connection.cursor()) as cursor:
             for text in texts:
                 self._run_command(cursor, text, parameters)

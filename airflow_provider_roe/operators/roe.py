@@ -21,7 +21,7 @@ from airflow_provider_roe.operators._query_task import SubmittingTask
 from airflow_provider_roe.waiting.wait import seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import timedelta
 
     from airflow.providers.common.compat.sdk import Context
@@ -52,8 +52,11 @@ class RoeQueryOperator(ResumableJobMixin, SubmittingTask):
 
     Roe has no call to cancel a query: when the task is killed, the waiting stops and the query goes on.
 
-    :param sql: One or more statements, separated by ``;``, or the name of a ``.sql`` file. Roe has no query
-        parameters: what is put in by templating has to be trusted. (templated)
+    :param sql: One or more statements, separated by ``;``, or the name of a ``.sql`` file. What is put
+        in by templating has to be trusted; other values belong into parameters. (templated)
+    :param parameters: Values for the placeholders in the SQL: a list for ``%s``, or a dict for ``%(name)s``.
+        They are written as literals, exactly, of which no content can get out; any other ``%`` in the SQL is
+        then written ``%%``. (templated)
     :param roe_conn_id: The Airflow connection of type ``roe``. (templated)
     :param organization_id: UUID of the organization to run it for; by default the connection's. (templated)
     :param worksheet_id: UUID of the worksheet to run it in; needed if no organization is set. (templated)
@@ -74,9 +77,11 @@ class RoeQueryOperator(ResumableJobMixin, SubmittingTask):
     :param durable: Whether a retry attaches to the query of the try before. Airflow before 3.3 cannot.
     """
 
-    template_fields: Sequence[str] = ("sql", "roe_conn_id", "organization_id", "worksheet_id", "output_path")
+    template_fields: Sequence[str] = (
+        *("sql", "parameters", "roe_conn_id", "organization_id", "worksheet_id", "output_path"),
+    )
     template_ext: Sequence[str] = (".sql",)
-    template_fields_renderers = {"sql": "sql"}  # noqa: RUF012 - as Airflow declares it
+    template_fields_renderers = {"sql": "sql", "parameters": "json"}  # noqa: RUF012 - as Airflow declares it
     ui_color = "#d7e8f7"
     external_id_key = "query_id"
 
@@ -87,6 +92,7 @@ class RoeQueryOperator(ResumableJobMixin, SubmittingTask):
         self,
         *,
         sql: str,
+        parameters: Sequence[Any] | Mapping[str, Any] | None = None,
         roe_conn_id: str = RoeHook.default_conn_name,
         organization_id: str | None = None,
         worksheet_id: str | None = None,
@@ -106,6 +112,7 @@ class RoeQueryOperator(ResumableJobMixin, SubmittingTask):
             kwargs["durable"] = False
         super().__init__(**kwargs)
         self.sql = sql
+        self.parameters = parameters
         self.roe_conn_id = roe_conn_id
         self.organization_id = organization_id
         self.worksheet_id = worksheet_id
@@ -157,7 +164,9 @@ class RoeQueryOperator(ResumableJobMixin, SubmittingTask):
 
     def submit_job(self, context: Context) -> dict[str, Any]:
         """Submit the query and return what is kept of it."""
-        submitted = self.hook.submit_query(self.sql, worksheet_id=self.worksheet_id, use_admin=self.use_admin)
+        submitted = self.hook.submit_query(
+            self._bound(), worksheet_id=self.worksheet_id, use_admin=self.use_admin
+        )
         self.log.info("Submitted query %s", submitted.query_id)
         worksheet_id = submitted.worksheet_id or self.worksheet_id
         return {
@@ -166,8 +175,16 @@ class RoeQueryOperator(ResumableJobMixin, SubmittingTask):
             "asked": self._asked_now(),
         }
 
+    def _bound(self) -> str:
+        """Return the SQL with the parameters in it."""
+        if self.parameters is None:
+            return self.sql
+        from airflow_provider_roe.sql.literals import bind
+
+        return bind(self.sql, self.parameters)
+
     def _asked_now(self) -> str:
-        return self._asked(self.sql, worksheet_id=self.worksheet_id, use_admin=self.use_admin)
+        return self._asked(self._bound(), worksheet_id=self.worksheet_id, use_admin=self.use_admin)
 
     def get_job_status(self, external_id: Any, context: Context) -> str:
         """Return the state of the query of an earlier try."""
