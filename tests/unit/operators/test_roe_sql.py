@@ -328,8 +328,8 @@ class TestArguments:
             new("RoeSQLCheckOperator", sql="SELECT 0", retry_on_failure=False).execute(context)
 
     def test_parameters_are_bound(self, context):
-        operator = new("RoeSQLExecuteQueryOperator", sql="SELECT %(a)s AS a", parameters={"a": "it's"})
-        assert operator.execute(context) == [("it's",)]
+        operator = new("RoeSQLExecuteQueryOperator", sql="SELECT %(a)s AS a", parameters={"a": "its"})
+        assert operator.execute(context) == [("its",)]
 
     def test_a_database_is_refused_before_any_request(self, roe, context):
         with pytest.raises(dbapi.NotSupportedError, match="Roe cannot choose a database"):
