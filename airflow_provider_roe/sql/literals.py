@@ -89,7 +89,9 @@ def bind(sql: str, parameters: Sequence[Any] | Mapping[str, Any] | None, *, some
     if not named and not isinstance(parameters, list | tuple):
         raise RoeInputError(f"parameters must be a list, a tuple or a dict, not a {_name(parameters)}.")
 
-    parts, used, at = [], [], 0
+    parts: list[str] = []
+    used: list[str | int] = []
+    at = 0
     while at < len(sql):
         token: Any = _TOKEN.match(sql, at)
         end = _end_of_block(sql, at) if token["block"] else token.end()
