@@ -273,7 +273,7 @@ def test_nothing_in_a_string_s_literal_means_anything_to_others():
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        (object(), "A object has no literal"),
+        pytest.param(object(), "A object has no literal", id="an object"),
         ({1, 2}, "A set has no literal"),
         (1 + 2j, "A complex has no literal"),
         ([True, 2], "several kinds.*: bool, int"),
