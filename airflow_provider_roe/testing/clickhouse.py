@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from concurrent.futures import Future
 from importlib.util import find_spec
 from tempfile import TemporaryDirectory
@@ -22,6 +23,7 @@ from airflow_provider_roe.testing.outcome import Cells, Outcome
 OUT_OF_TIME: Final = 124
 
 _SECONDS = 5.0
+_PATIENCE = 60.0
 _MODULES = ("chdb", "clickhouse_connect")
 
 
@@ -29,19 +31,15 @@ class ClickHouse:
     """
     A ClickHouse with a copy of the small data set, and with what queries make of it.
 
-    :param cells: how cells are written. Default: ``"client"``.
-    :param seconds: a query fails when it takes longer. Default: 5.
     :raises ModuleNotFoundError: the extra ``clickhouse`` is not installed.
     """
 
-    def __init__(self, cells: Cells = "client", seconds: float = _SECONDS) -> None:
+    def __init__(self) -> None:
         missing = [name for name in _MODULES if not find_spec(name)]
         if missing:
             raise ModuleNotFoundError(
                 f"ClickHouse needs {' and '.join(missing)}: install airflow-provider-roe[clickhouse]"
             )
-        self._cells = cells
-        self._seconds = seconds
         # The process removes it, too: where this one is killed, nothing else does.
         self._directory = TemporaryDirectory(prefix="roe-clickhouse-", ignore_cleanup_errors=True)
         self._lock = threading.Lock()
@@ -60,25 +58,27 @@ class ClickHouse:
                 return
             self._send(self._process, {"stop": True})
             try:
-                self._process.wait(2 * self._seconds + 30)
+                self._process.wait(_PATIENCE)
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
 
-    def run(self, sql: str) -> Outcome:
+    def run(self, sql: str, seconds: float = _SECONDS, cells: Cells = "client") -> Outcome:
         """
         Run the statements of a query one after the other.
 
         Queries see each other's tables and rows, but no other's settings and temporary tables.
 
         :param sql: statements, separated by ``;``.
+        :param seconds: the query fails when it takes longer. Default: 5.
+        :param cells: how cells are written. Default: ``"client"``.
         """
         answer: Future[dict[str, Any]] = Future()
+        query_id = str(uuid.uuid4())
         with self._lock:
             process = self._start()
-            number = str(id(answer))
-            self._asked[number] = answer
-            self._send(process, {"number": number, "sql": sql})
+            self._asked[query_id] = answer
+            self._send(process, {"query_id": query_id, "sql": sql, "seconds": seconds, "cells": cells})
         told = answer.result()
         return Outcome(told["results"], told["error"], time.monotonic())
 
@@ -86,7 +86,7 @@ class ClickHouse:
         if self._process is None or self._process.poll() is not None:
             module = "airflow_provider_roe.testing.clickhouse_process"
             self._process = subprocess.Popen(  # noqa: S603 - our own module
-                [sys.executable, "-m", module, self._directory.name, self._cells, str(self._seconds)],
+                [sys.executable, "-m", module, self._directory.name],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env={**os.environ, "TZ": "UTC"},
@@ -109,10 +109,10 @@ class ClickHouse:
         with process:
             for line in process.stdout or ():
                 told = json.loads(line)
-                asked.pop(told["number"]).set_result(told)
+                asked.pop(told["query_id"]).set_result(told)
         error = f"The ClickHouse process has ended with {process.returncode}"
         if process.returncode == OUT_OF_TIME:
-            error = f"Timeout exceeded: maximum {self._seconds:g} seconds; ClickHouse was restarted"
+            error = "Timeout exceeded: a query kept to no limit, for which ClickHouse was stopped"
         with self._lock:
             for answer in asked.values():
                 answer.set_result({"results": [], "error": error})

@@ -1,5 +1,5 @@
 """
-Runs ClickHouse: ``python -m airflow_provider_roe.testing.clickhouse_process DIRECTORY CELLS SECONDS``.
+Runs ClickHouse: ``python -m airflow_provider_roe.testing.clickhouse_process DIRECTORY``.
 
 It reads queries from its standard input and writes what they came to, each as JSON in a line. Where the input
 ends without a word, whoever asked is no more: it removes the directory and ends, whatever runs.
@@ -8,6 +8,7 @@ ends without a word, whoever asked is no more: it removes the directory and ends
 import json
 import os
 import re
+import resource
 import shutil
 import sys
 import threading
@@ -35,14 +36,18 @@ Rows = list[list[str | None]]
 
 _LIMITS = {
     "max_memory_usage": 256 * 1024 * 1024,
-    "max_result_bytes": RESULT_BYTES,
     "implicit_select": 0,  # which ClickHouse is without where it serves
     "max_threads": 1,  # rows come in the same order each time
 }
+#: What the engine's own limits miss, as rows that wait to be fetched, ends at the process' address space.
+_ADDRESS_SPACE = 8 * 1024**3
+#: The engine is to stop a query in time itself; it looks at the time about once a second.
+_GRACE = 5.0
 _FORMATS = {"client": "Native", "text": "JSONCompactStringsEachRowWithNamesAndTypes"}
 #: Statements that have rows are given a format, so that one of their own is an error.
 _HAS_ROWS = re.compile(
-    r"\(|(SELECT|FROM|SHOW|DESC|DESCRIBE|EXPLAIN|EXISTS|CHECK|KILL)\b|WITH\b(?!.*\bINSERT\b)", re.I | re.S
+    r"(?P<streams>\(|(SELECT|FROM)\b|WITH\b(?!.*\bINSERT\b))|(SHOW|DESC|DESCRIBE|EXPLAIN|EXISTS|CHECK|KILL)\b",
+    re.IGNORECASE | re.DOTALL,
 )
 
 
@@ -52,27 +57,32 @@ class _Source:
     exception_tag = None
     last_message = None
 
-    def __init__(self, data: bytes) -> None:
-        self.gen = iter([data])
+    def __init__(self, blocks: list[bytes]) -> None:
+        self.gen = iter(blocks)
 
     def close(self) -> None:
         """Close nothing."""
 
 
-def _read_client(answer: bytes) -> tuple[Columns, Rows]:
+def _read_client(blocks: list[bytes]) -> tuple[Columns, Rows]:
     """Read an answer as clickhouse-connect does, whose values then go through ``str()``."""
     context = QueryContext(tz_mode="aware", server_tz=UTC, apply_server_tz=True)
-    result = cast("QueryResult", NativeTransform.parse_response(RespBuffCls(_Source(answer)), context))
+    result = cast("QueryResult", NativeTransform.parse_response(RespBuffCls(_Source(blocks)), context))
     rows = [[None if value is None else str(value) for value in row] for row in result.result_rows]
     types = [column_type.name for column_type in result.column_types]
     return list(zip(result.column_names, types, strict=True)), rows
 
 
-def _read_text(answer: bytes) -> tuple[Columns, Rows]:
-    if not answer:
-        return [], []
-    names, types, *rows = map(json.loads, answer.decode(errors="replace").rstrip("\n").split("\n"))
-    return list(zip(names, types, strict=True)), rows
+def _read_text(blocks: list[bytes]) -> tuple[Columns, Rows]:
+    """Read names, types and rows, with which each block begins anew."""
+    columns: Columns = []
+    rows: Rows = []
+    for block in filter(None, blocks):
+        lines = block.decode(errors="replace").rstrip("\n").split("\n")
+        names, types, *more = map(json.loads, lines)
+        columns = list(zip(names, types, strict=True))
+        rows += more
+    return columns, rows
 
 
 class _Query:
@@ -80,11 +90,11 @@ class _Query:
     The run of one query, in a session of its own.
 
     :param directory: where the tables are.
-    :param cells: how cells are written.
     :param seconds: how long its statements may take together.
+    :param cells: how cells are written.
     """
 
-    def __init__(self, directory: str, cells: Cells, seconds: float) -> None:
+    def __init__(self, directory: str, seconds: float, cells: Cells) -> None:
         self._session = Session(directory)
         self._format = _FORMATS[cells]
         self._read = _read_client if cells == "client" else _read_text
@@ -103,7 +113,7 @@ class _Query:
             if not results:
                 error = "Code: 62. DB::Exception: Empty query. (SYNTAX_ERROR)"
         except Exception as e:  # the engine's, or the client's that reads its answer: neither may stay unsaid
-            error = str(e)
+            error = str(e).removeprefix("Streaming query failed: ")
         finally:
             self._session.close()
         return {"results": results, "error": error}
@@ -117,9 +127,14 @@ class _Query:
         text = statement.text
         has_rows = _HAS_ROWS.match(text, statement.first_word)
         start = time.time()
-        answer = self._session.query(f"{text}\nFORMAT {self._format}" if has_rows else text, self._format)
+        if has_rows and has_rows["streams"]:
+            answers = self._stream(f"{text}\nFORMAT {self._format}")
+        else:
+            answers = [
+                self._session.query(f"{text}\nFORMAT {self._format}" if has_rows else text, self._format)
+            ]
         end = time.time()
-        columns, rows = self._read(answer.bytes())
+        columns, rows = self._read([answer.bytes() for answer in answers])
         if has_rows and not columns:
             columns = self._describe(text)
         return statement_result(
@@ -128,11 +143,24 @@ class _Query:
             columns,
             rows,
             (start, end),
-            read_rows=answer.storage_rows_read(),
-            read_bytes=answer.storage_bytes_read(),
-            written_rows=answer.rows_written(),
-            written_bytes=answer.bytes_written(),
+            read_rows=sum(answer.storage_rows_read() for answer in answers),
+            read_bytes=sum(answer.storage_bytes_read() for answer in answers),
+            written_rows=sum(answer.rows_written() for answer in answers),
+            written_bytes=sum(answer.bytes_written() for answer in answers),
         )
+
+    def _stream(self, statement: str) -> list[Any]:
+        """Fetch the blocks of rows as they are made, since the engine itself puts no limit to an answer."""
+        blocks = []
+        size = 0
+        with self._session.send_query(statement, self._format) as stream:
+            for block in stream:
+                blocks.append(block)
+                size += block.size()
+                if size > RESULT_BYTES:
+                    limit = f"Limit for result exceeded, max bytes: {RESULT_BYTES}"
+                    raise ChdbError(f"Code: 396. DB::Exception: {limit}. (TOO_MANY_ROWS_OR_BYTES)")
+        return blocks
 
     def _describe(self, statement: str) -> Columns:
         """Ask for the columns of a statement whose answer is empty, as Native is without rows."""
@@ -141,7 +169,7 @@ class _Query:
         except ChdbError:  # only a SELECT and an EXPLAIN can be described
             return []
         return [
-            (str(name), get_from_name(str(type_)).name) for name, type_, *_ in _read_text(answer.bytes())[1]
+            (str(name), get_from_name(str(type_)).name) for name, type_, *_ in _read_text([answer.bytes()])[1]
         ]
 
     def _set(self, **settings: float) -> None:
@@ -153,15 +181,11 @@ class _Server:
     What answers the queries of one simulator.
 
     :param directory: where the tables are; they are made where there are none.
-    :param cells: how cells are written.
-    :param seconds: how long a query may take.
     :param answers: where the answers are written.
     """
 
-    def __init__(self, directory: str, cells: Cells, seconds: float, answers: IO[bytes]) -> None:
+    def __init__(self, directory: str, answers: IO[bytes]) -> None:
         self._directory = directory
-        self._cells = cells
-        self._seconds = seconds
         self._answers = answers
         self._lock = threading.Lock()
         is_new = not any(Path(directory).iterdir())
@@ -171,23 +195,26 @@ class _Server:
             for statement in split(DATASET.read_text(encoding="utf-8")):
                 self._engine.query(statement.text)
 
-    def answer(self, number: str, sql: str) -> None:
+    def answer(self, query_id: str, sql: str, seconds: float, cells: Cells) -> None:
         """Answer a query; end the process where the engine does not keep to its time."""
-        too_late = threading.Timer(2 * self._seconds, os._exit, [OUT_OF_TIME])
+        too_late = threading.Timer(seconds + _GRACE, os._exit, [OUT_OF_TIME])
         too_late.start()
-        told = _Query(self._directory, self._cells, self._seconds).run(sql)
+        told = _Query(self._directory, seconds, cells).run(sql)
         too_late.cancel()
         with self._lock:
-            self._answers.write(json.dumps({"number": number, **told}).encode() + b"\n")
+            self._answers.write(json.dumps({"query_id": query_id, **told}).encode() + b"\n")
             self._answers.flush()
 
 
 def main() -> None:
     """Answer queries until there are no more."""
-    directory, cells, seconds = sys.argv[1:]
+    [directory] = sys.argv[1:]
+    _, most = resource.getrlimit(resource.RLIMIT_AS)
+    space = _ADDRESS_SPACE if most == resource.RLIM_INFINITY else min(_ADDRESS_SPACE, most)
+    resource.setrlimit(resource.RLIMIT_AS, (space, most))
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever else writes to standard output is no answer
-    server = _Server(directory, cast("Cells", cells), float(seconds), answers)
+    server = _Server(directory, answers)
     pool = ThreadPoolExecutor()
     for line in sys.stdin.buffer:
         message = json.loads(line)

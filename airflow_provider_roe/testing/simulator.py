@@ -92,8 +92,8 @@ class RoeSimulator:
         self._port = port
         self._ssl_context = ssl_context
         self._faults = Faults()
-        self._clickhouse = ClickHouse(cells) if engine == "clickhouse" else None
-        self._run = self._clickhouse.run if self._clickhouse else partial(run, cells=cells)
+        self._clickhouse = ClickHouse() if engine == "clickhouse" else None
+        self._run = partial(self._clickhouse.run if self._clickhouse else run, cells=cells)
         self._database = ThreadPoolExecutor(max_workers=4, thread_name_prefix="roe-simulator-sql")
         # An id is used again only when its connection is gone, and then overwritten.
         self._connection_numbers: dict[int, int] = {}

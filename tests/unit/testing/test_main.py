@@ -13,6 +13,10 @@ from airflow.models.connection import Connection
 COMMAND = [sys.executable, "-m", "airflow_provider_roe.testing"]
 
 
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=60, check=False)
+
+
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_it_serves_at_the_address_that_it_prints_until_a_signal_ends_it_well(signum):
     with subprocess.Popen(COMMAND, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -39,9 +43,14 @@ def test_it_serves_at_the_address_that_it_prints_until_a_signal_ends_it_well(sig
 
 def test_a_port_in_use_is_told_in_one_line(roe):
     port = roe.url.rpartition(":")[2]
-    process = subprocess.run(
-        [*COMMAND, "--port", port], capture_output=True, text=True, timeout=60, check=False
-    )
+    process = run("--port", port)
     assert process.returncode == 1
     assert "address already in use" in process.stderr
+    assert "Traceback" not in process.stderr
+
+
+def test_clickhouse_is_served_on_loopback_alone():
+    process = run("--engine", "clickhouse", "--host", "0.0.0.0")
+    assert process.returncode == 1
+    assert process.stderr.startswith("host must be a loopback address, not '0.0.0.0': ")
     assert "Traceback" not in process.stderr
