@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from copy import copy
 from functools import cached_property
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from airflow.providers.common.sql.dialects.dialect import Dialect
 from airflow.providers.common.sql.hooks.handlers import return_single_query_results
 from airflow.providers.common.sql.hooks.lineage import send_sql_hook_lineage
 from airflow.providers.common.sql.hooks.sql import DbApiHook
-from more_itertools import chunked
 
 from airflow_provider_roe.client.connection import WEEK
 from airflow_provider_roe.exceptions import RoeInputError
@@ -248,7 +248,7 @@ class RoeSqlHook(DbApiHook):
         count, sql, query_id = 0, "", None
         with closing(self.get_conn()) as connection, closing(connection.cursor()) as cursor:
             try:
-                for batch in chunked(rows, commit_every or None):
+                for batch in _batches(rows, commit_every or None):
                     sql = sql or self._generate_insert_sql(table, batch[0], columns)
                     cursor.executemany(sql, batch)
                     query_id = cursor.query_id
@@ -308,7 +308,7 @@ class RoeSqlHook(DbApiHook):
         query_id = ""
         for cursor in self._run_each(sql, parameters):
             query_id = str(cursor.query_id)
-        with self.roe.open_query_result(query_id) as result:
+        with dbapi._as_dbapi_errors(), self.roe.open_query_result(query_id) as result:
             yield result
 
     # Tables
@@ -406,6 +406,14 @@ class RoeSqlHook(DbApiHook):
         raise dbapi.NotSupportedError(
             "Roe cannot dump a table into a file: RoeQueryOperator's output_path writes what a query returns."
         )
+
+
+def _batches(rows: Iterable[Any], size: int | None) -> Iterator[list[Any]]:
+    left = iter(rows)
+    batch = list(islice(left, size))
+    while batch:
+        yield batch
+        batch = list(islice(left, size))
 
 
 class RoeDialect(Dialect):
