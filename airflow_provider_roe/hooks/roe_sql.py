@@ -195,13 +195,15 @@ class RoeSqlHook(DbApiHook):
         """Run one query. Unlike DbApiHook, ask for no row count, which would download the result."""
         if self.log_sql:
             self.log.info("Running statement: %s, parameters: %s", sql_statement, parameters)
-        cur.execute(sql_statement, parameters or None)
+        try:
+            cur.execute(sql_statement, parameters or None)
+        finally:
+            if cur.query_id:
+                self.queries.append((sql_statement, cur.query_id))
         self._tell(sql_statement, cur.query_id, sql_parameters=parameters)
 
     def _tell(self, sql: str, query_id: str | None, **more: Any) -> None:
         """Tell Airflow's lineage which query has run."""
-        if query_id:
-            self.queries.append((sql, query_id))
         send_sql_hook_lineage(context=self._for_lineage, sql=sql, job_id=query_id, **more)
 
     @cached_property
@@ -258,6 +260,7 @@ class RoeSqlHook(DbApiHook):
                 self.log.error("%s rows are in %s; the next did not get there.", f"{count:,}", table)
                 raise
         if count:
+            self.queries.append((sql, str(query_id)))
             self._tell(sql, query_id, row_count=count)
 
     def get_df(  # type: ignore[override]

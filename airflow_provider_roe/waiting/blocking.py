@@ -47,7 +47,7 @@ def wait_for_query(
         match wait.saw(status):
             case {"outcome": "success"}:
                 return status
-            case {"outcome": "failed", "message": message}:
+            case {"outcome": "failed", "message": str(message)}:
                 raise RoeQueryFailedError(message, status=status.status, reason=status.error)
             case {"outcome": "timeout", "message": message}:
                 raise RoeTimeoutError(message)
