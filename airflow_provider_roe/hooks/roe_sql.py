@@ -51,7 +51,7 @@ class RoeSqlHook(DbApiHook):
     Runs SQL on Roe for whatever in Airflow works with SQL databases.
 
     Airflow makes it of every connection of type ``roe``. For its operators and sensors, the parameters are
-    given as ``hook_params``. What goes wrong is an exception of :mod:`airflow_provider_roe.sql.dbapi`, whose
+    given as ``hook_params``. What goes wrong is an exception of ``airflow_provider_roe.sql.dbapi``, whose
     text begins with Roe's reason.
 
     :param roe_conn_id: The Airflow connection of type ``roe``.
@@ -129,7 +129,7 @@ class RoeSqlHook(DbApiHook):
         return ui_field_behaviour()
 
     def test_connection(self) -> tuple[bool, str]:  # type: ignore[override]
-        """Say whether Roe accepts the connection, as :meth:`RoeHook.test_connection` does."""
+        """Say whether Roe accepts the connection, as :meth:`~airflow_provider_roe.hooks.roe.RoeHook.test_connection` does."""
         return self.roe.test_connection()
 
     # Queries
@@ -319,7 +319,7 @@ class RoeSqlHook(DbApiHook):
     @cached_property
     def dialect(self) -> Dialect:
         """How SQL for Roe is written."""
-        return RoeDialect(self)
+        return _Dialect(self)
 
     def get_table_schema(self, table_name: str, schema: str | None = None) -> list[dict[str, str]]:
         """
@@ -419,7 +419,7 @@ def _batches(rows: Iterable[Any], size: int | None) -> Iterator[list[Any]]:
         batch = list(islice(left, size))
 
 
-class RoeDialect(Dialect):
+class _Dialect(Dialect):
     """Writes names as ClickHouse reads them, and asks Roe for columns."""
 
     def escape_word(self, word: str) -> str:
