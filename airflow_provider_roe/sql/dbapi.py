@@ -8,6 +8,7 @@ temporary file from which rows are read. Roe has no transactions: each query is 
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import weakref
@@ -49,9 +50,9 @@ apilevel: Final = "2.0"
 threadsafety: Final = 1
 paramstyle: Final = "pyformat"
 
-#: The most rows, and characters, of one INSERT that ``executemany`` makes
+#: The most rows, and bytes of JSON, of one INSERT that ``executemany`` makes
 MOST_ROWS: Final = 10_000
-MOST_CHARACTERS: Final = 1024 * 1024
+MOST_BYTES: Final = 1024 * 1024
 
 _log = logging.getLogger(__name__)
 #: An INSERT of a row: what comes before its values, and they. What it does not know is no such INSERT.
@@ -308,6 +309,7 @@ class Cursor:
         self._ended: str | None = None
         self._inserted = -1
         self._result: _Result | None = None
+        self._unreadable: Error | None = None
         self._closed = False
 
     # Executing
@@ -334,7 +336,7 @@ class Cursor:
         """
         Run SQL once for each set of parameters, and wait until the last has ended.
 
-        An ``INSERT … VALUES (…)`` becomes few queries, of many rows each: at most 10,000, and 1 MiB of text.
+        An ``INSERT … VALUES (…)`` becomes few queries, of many rows each: at most 10,000, and 1 MiB of JSON.
         Whatever else it is becomes a query each. When one fails, the others are not run; those before it are
         in effect, and the error says how many they were.
 
@@ -402,7 +404,9 @@ class Cursor:
 
     def nextset(self) -> bool | None:
         """Go on to the next statement that returns columns; return None if there is none."""
-        return self._result_now().next_statement() or None
+        result = self._result_now()
+        self._unreadable = None
+        return result.next_statement() or None
 
     def __iter__(self) -> Self:
         return self
@@ -438,7 +442,7 @@ class Cursor:
     def _drop_result(self) -> None:
         if self._result:
             self._result.close()
-        self._result = None
+        self._result = self._unreadable = None
 
     def _check_open(self) -> None:
         self.connection._check_open()
@@ -447,10 +451,16 @@ class Cursor:
 
     def _take(self, number: int | None) -> list[tuple[Any, ...]]:
         rows = self._result_now().rows
+        if self._unreadable:  # the rows end there, and that must not look like their end
+            raise self._unreadable
         if rows is None:
             raise ProgrammingError("The query returned no columns, and so no rows.")
-        with _as_dbapi_errors():
-            return list(islice(rows, number))
+        try:
+            with _as_dbapi_errors():
+                return list(islice(rows, number))
+        except Error as e:
+            self._unreadable = e
+            raise
 
     def _result_now(self) -> _Result:
         self._check_open()
@@ -483,13 +493,11 @@ class _Result:
         """How many rows the statement returns; if none returns columns, how many were written."""
         if self.statement:
             return self.statement.row_count
-        known = [int(rows) for rows in self._written if isinstance(rows, int | str)]
+        known = [rows for rows in self._written if type(rows) is int]
         return sum(known) if known else -1
 
     def next_statement(self) -> bool:
         """Go on to the next statement that returns columns, if there is one."""
-        for _ in self.rows or ():  # they lie before it in the file
-            pass
         self.statement, batches = next(self._statements, (None, iter(())))
         self.rows = _tuples(self.statement, batches) if self.statement else None
         return self.statement is not None
@@ -515,10 +523,11 @@ def _bound(operation: str, sets: Iterable[Sequence[Any] | Mapping[str, Any]]) ->
         size = 0
         for parameters in sets:
             row = bind(insert[2], parameters)
-            if rows and (len(rows) == MOST_ROWS or size + len(row) > MOST_CHARACTERS):
+            weight = len(json.dumps(row))
+            if rows and (len(rows) == MOST_ROWS or size + weight > MOST_BYTES):
                 yield start + ", ".join(rows), len(rows)
                 rows, size = [], 0
             rows.append(row)
-            size += len(row)
+            size += weight
         if rows:
             yield start + ", ".join(rows), len(rows)
