@@ -57,8 +57,10 @@ MOST_BYTES: Final = 1024 * 1024
 _log = logging.getLogger(__name__)
 #: An INSERT of a row: what comes before its values, and they. What it does not know is no such INSERT.
 _INSERT = re.compile(
-    r"""(\s*INSERT\s+INTO\s+(?:TABLE\s+)?(?:[\w.]|`[^`]*`|"[^"]*")+\s*(?:\([^()';]*\)\s*)?VALUES\s*)"""
-    r"(\([^;]*\))\s*;?\s*",
+    r"((?>\s|--[^\n]*\n|/\*[\s\S]*?\*/)*+"
+    r"""INSERT\s+INTO\s+(?:TABLE\s+)?(?:[\w.]|`[^`]*`|"[^"]*")+\s*(?:\([^()';]*\)\s*)?"""
+    r"(?:SETTINGS\s[\w\s=,.]+?\s)?(?:FORMAT\s+)?VALUES\s*)"
+    r"(\((?:[^()';]|\([^()';]*\)|'(?:[^'\\]|\\.)*')*+\))\s*;?\s*",
     re.IGNORECASE,
 )
 #: What is wrapped around the name of a ClickHouse type
@@ -130,7 +132,8 @@ def _as_dbapi_errors() -> Iterator[None]:
         raise ProgrammingError(str(e)) from e
     except RoeRequestError as e:
         refused = e.status_code in (400, 422)
-        raise (ProgrammingError if refused else OperationalError)(str(e)) from e
+        text = f"{sentence(e.reason)} {e}" if e.reason else str(e)
+        raise (ProgrammingError if refused else OperationalError)(text) from e
     except RoeTimeoutError as e:
         raise OperationalError(str(e)) from e
     except RoeError as e:
@@ -352,11 +355,9 @@ class Cursor:
                 self._run(sql)
                 done += sets
         except Error as e:
-            if done:
-                raise type(e)(
-                    f"{e} {done:,} sets of parameters were executed before; what follows them was not."
-                ) from e
-            raise
+            raise type(e)(
+                f"{e} {done:,} sets of parameters were executed before; those that follow were not sent."
+            ) from (e.__cause__ or e)
         if _INSERT.fullmatch(operation):
             self._inserted = done
         return self
@@ -521,8 +522,11 @@ def _bound(operation: str, sets: Iterable[Sequence[Any] | Mapping[str, Any]]) ->
         start = bind(insert[1], ())
         rows: list[str] = []
         size = 0
-        for parameters in sets:
-            row = bind(insert[2], parameters)
+        for number, parameters in enumerate(sets, 1):
+            try:
+                row = bind(insert[2], parameters)
+            except RoeInputError as e:
+                raise RoeInputError(f"Row {number:,}: {e}") from e
             weight = len(json.dumps(row))
             if rows and (len(rows) == MOST_ROWS or size + weight > MOST_BYTES):
                 yield start + ", ".join(rows), len(rows)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_roe.sql import dbapi
+from airflow_provider_roe.testing import Fault
 from airflow_provider_roe.testing.query import Query
 
 
@@ -81,3 +82,58 @@ class TestBatchesOfAnInsert:
         cursor.executemany("INSERT INTO t VALUES (%s)", [("é" * 2_000_000,), ("x",)])
         assert cursor.rowcount == 2
         assert len(roe.requests_of("submit")) == 2
+
+    @pytest.mark.parametrize(
+        "sql",
+        [
+            "insert into t(a) values(%s);",
+            "-- rows (a;b)\nINSERT INTO t VALUES (%s)",
+            "/* who */ INSERT INTO `a`.`b` (`x`) VALUES (toDate(%s))",
+            "INSERT INTO t (a) SETTINGS async_insert=1, x = 0.5 VALUES (%s)",
+            "INSERT INTO t FORMAT Values (%s, '(;')",
+        ],
+    )
+    def test_are_made_of_any_insert_of_one_row(self, cursor, roe, sql):
+        cursor.executemany(sql, [("1",), ("2",)])
+        assert len(roe.requests_of("submit")) == 1
+
+    @pytest.mark.parametrize(
+        "sql",
+        [
+            "INSERT INTO t VALUES (%s) SETTINGS x = (1)",
+            "INSERT INTO t VALUES (%s) -- (a)",
+            "INSERT INTO t VALUES (%s), (3)",
+            "INSERT INTO t SELECT %s",
+            "SELECT 1; INSERT INTO t VALUES (%s)",
+        ],
+    )
+    def test_are_not_made_of_anything_else(self, cursor, roe, sql):
+        cursor.executemany(sql, [("1",), ("2",)])
+        assert len(roe.requests_of("submit")) == 2
+
+    @pytest.mark.parametrize("good", [0, 2, 3])
+    def test_that_cannot_be_bound_say_which_row_and_what_was_inserted(self, cursor, monkeypatch, roe, good):
+        monkeypatch.setattr(dbapi, "MOST_ROWS", 2)
+        rows = [("1",)] * good + [(object(),)]
+        with pytest.raises(
+            dbapi.ProgrammingError, match=rf"^Row {good + 1}: .* {max(good - 1, 0) // 2 * 2} sets of"
+        ):
+            cursor.executemany("INSERT INTO t VALUES (%s)", rows)
+        assert len(roe.requests_of("submit")) == max(good - 1, 0) // 2
+
+    def test_whose_answer_was_lost_are_not_sent_again(self, cursor, connect, roe):
+        connect(roe, retry_window=30)
+        roe.add_fault(Fault(call="submit", reset="body", executed=True))
+        with pytest.raises(dbapi.OperationalError, match="0 sets of parameters were executed before"):
+            cursor.executemany("INSERT INTO t VALUES (%s)", [("1",)])
+        assert len(roe.requests_of("submit")) == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [(400, dbapi.ProgrammingError), (402, dbapi.OperationalError), (500, dbapi.OperationalError)],
+)
+def test_a_refusal_begins_with_roe_s_reason(cursor, roe, code, error):
+    roe.add_fault(Fault(call="submit", status_code=code, body={"detail": "Not this one"}))
+    with pytest.raises(error, match=r"^Not this one\. .*Request id"):
+        cursor.execute("SELECT 1")
