@@ -23,7 +23,7 @@ from airflow_provider_roe.operators._query_task import QueryTask
 from airflow_provider_roe.waiting.wait import seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import timedelta
 
     from airflow.providers.common.compat.sdk import Context
@@ -54,8 +54,11 @@ class RoeQueryOperator(ResumableJobMixin, QueryTask):
 
     Roe has no call to cancel a query: when the task is killed, the waiting stops and the query goes on.
 
-    :param sql: One or more statements, separated by ``;``, or the name of a ``.sql`` file. Roe has no query
-        parameters: what is put in by templating has to be trusted. (templated)
+    :param sql: One or more statements, separated by ``;``, or the name of a ``.sql`` file. What is put
+        in by templating has to be trusted; other values belong into parameters. (templated)
+    :param parameters: Values for the placeholders in the SQL: a list for ``%s``, or a dict for ``%(name)s``.
+        They are written as literals, exactly, of which no content can get out; any other ``%`` in the SQL is
+        then written ``%%``. (templated)
     :param roe_conn_id: The Airflow connection of type ``roe``. (templated)
     :param organization_id: UUID of the organization to run it for; by default the connection's. (templated)
     :param worksheet_id: UUID of the worksheet to run it in; needed if no organization is set. (templated)
@@ -76,9 +79,11 @@ class RoeQueryOperator(ResumableJobMixin, QueryTask):
     :param durable: Whether a retry attaches to the query of the try before. Airflow before 3.3 cannot.
     """
 
-    template_fields: Sequence[str] = ("sql", "roe_conn_id", "organization_id", "worksheet_id", "output_path")
+    template_fields: Sequence[str] = (
+        *("sql", "parameters", "roe_conn_id", "organization_id", "worksheet_id", "output_path"),
+    )
     template_ext: Sequence[str] = (".sql",)
-    template_fields_renderers = {"sql": "sql"}  # noqa: RUF012 - as Airflow declares it
+    template_fields_renderers = {"sql": "sql", "parameters": "json"}  # noqa: RUF012 - as Airflow declares it
     ui_color = "#d7e8f7"
     external_id_key = "query_id"
 
@@ -89,6 +94,7 @@ class RoeQueryOperator(ResumableJobMixin, QueryTask):
         self,
         *,
         sql: str,
+        parameters: Sequence[Any] | Mapping[str, Any] | None = None,
         roe_conn_id: str = RoeHook.default_conn_name,
         organization_id: str | None = None,
         worksheet_id: str | None = None,
@@ -108,6 +114,7 @@ class RoeQueryOperator(ResumableJobMixin, QueryTask):
             kwargs["durable"] = False
         super().__init__(**kwargs)
         self.sql = sql
+        self.parameters = parameters
         self.roe_conn_id = roe_conn_id
         self.organization_id = organization_id
         self.worksheet_id = worksheet_id
@@ -159,7 +166,9 @@ class RoeQueryOperator(ResumableJobMixin, QueryTask):
 
     def submit_job(self, context: Context) -> dict[str, Any]:
         """Submit the query and return what is kept of it."""
-        submitted = self.hook.submit_query(self.sql, worksheet_id=self.worksheet_id, use_admin=self.use_admin)
+        submitted = self.hook.submit_query(
+            self._bound(), worksheet_id=self.worksheet_id, use_admin=self.use_admin
+        )
         self.log.info("Submitted query %s", submitted.query_id)
         worksheet_id = submitted.worksheet_id or self.worksheet_id
         return {
@@ -168,12 +177,20 @@ class RoeQueryOperator(ResumableJobMixin, QueryTask):
             "asked": self._asked(),
         }
 
+    def _bound(self) -> str:
+        """Return the SQL with the parameters in it."""
+        if self.parameters is None:
+            return self.sql
+        from airflow_provider_roe.sql.literals import bind
+
+        return bind(self.sql, self.parameters)
+
     def _asked(self) -> str:
         """Return a digest of all that makes this query another one than the next."""
         connection = self.hook.connection
         own, worksheet = self.organization_id, self.worksheet_id
         asked = {
-            "sql": self.sql,
+            "sql": self._bound(),
             "organization_id": connection.organization_id if own is None else uuid(own, "organization_id"),
             "worksheet_id": worksheet and uuid(worksheet, "worksheet_id"),
             "base_url": connection.base_url,

@@ -136,10 +136,10 @@ class TestArguments:
 
     def test_what_names_query_and_place_is_templated(self):
         assert set(RoeQueryOperator.template_fields) == {
-            *("sql", "roe_conn_id", "organization_id", "worksheet_id", "output_path")
+            *("sql", "parameters", "roe_conn_id", "organization_id", "worksheet_id", "output_path")
         }
         assert RoeQueryOperator.template_ext == (".sql",)
-        assert RoeQueryOperator.template_fields_renderers == {"sql": "sql"}
+        assert RoeQueryOperator.template_fields_renderers == {"sql": "sql", "parameters": "json"}
 
 
 class TestRunning:
@@ -188,6 +188,39 @@ class TestRunning:
         query_id = operator.execute(context)
         operator.on_kill()
         assert f"Query {query_id} goes on at Roe" in capsys.readouterr().out
+
+
+class TestParameters:
+    def test_they_are_bound_before_the_query_is_submitted(self, roe, connect, context):
+        connect(roe)
+        operator = new_operator("SELECT %(n)s AS n, %(who)s AS who", parameters={"n": -1, "who": "Zoë"},
+                                result="rows")  # fmt: skip
+        assert operator.execute(context) == [{"n": -1, "who": "Zoë"}]
+        [query] = roe.queries.values()
+        assert query.sql == "SELECT (-1) AS n, 'Zoë' AS who"
+
+    def test_their_leaves_are_templated_and_no_template_s_text_leaves_its_literal(self):
+        operator = new_operator(parameters=["{{ who }}", {"k": "{{ who }}"}, 1])
+        operator.render_template_fields({"who": "'; DROP"})
+        assert operator.parameters == ["'; DROP", {"k": "'; DROP"}, 1]
+
+    @pytest.mark.parametrize(
+        ("sql", "parameters", "words"),
+        [
+            ("SELECT %s", [], "placeholder for parameter 1, and parameters have none"),
+            ("SELECT '%s'", [1], "inside quotes"),
+            ("SELECT %s", ["a", "b"], "there are 2 parameters"),
+            ("SELECT %s", [{1}], "parameter 1 cannot be bound"),
+            ("SELECT %s", "[1]", "parameters must be a list, a tuple or a dict, not a str"),
+        ],
+    )
+    def test_what_cannot_be_bound_is_refused_before_any_request(
+        self, roe, connect, context, sql, parameters, words
+    ):
+        connect(roe)
+        with pytest.raises(RoeInputError, match=words):
+            new_operator(sql, parameters=parameters).execute(context)
+        assert roe.requests == []
 
 
 class TestDeferring:
@@ -414,6 +447,7 @@ if Version(airflow_version) >= Version("3.3"):
             "changed",
             [
                 {"sql": "SELECT 2 AS n"},
+                {"sql": "SELECT %s AS n", "parameters": [2]},
                 {"worksheet_id": str(UUID(int=1))},
                 {"use_admin": True},
                 {"roe_conn_id": "roe_elsewhere"},
