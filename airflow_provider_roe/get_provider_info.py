@@ -73,15 +73,15 @@ def get_provider_info() -> dict[str, Any]:
                 "tags": ["service"],
             }
         ],
-        "hooks": [_modules("hooks")],
-        "operators": [_modules("operators")],
-        "sensors": [_modules("sensors")],
-        "triggers": [_modules("triggers")],
+        "hooks": [_modules("hooks.roe", "hooks.roe_sql")],
+        "operators": [_modules("operators.roe", "operators.roe_sql")],
+        "sensors": [_modules("sensors.roe")],
+        "triggers": [_modules("triggers.roe")],
         "extra-links": ["airflow_provider_roe.links.roe.RoeLink"],
         "connection-types": [
             {
                 "connection-type": "roe",
-                "hook-class-name": "airflow_provider_roe.hooks.roe.RoeHook",
+                "hook-class-name": "airflow_provider_roe.hooks.roe_sql.RoeSqlHook",
                 "hook-name": INTEGRATION,
                 "ui-field-behaviour": {
                     "hidden-fields": HIDDEN_FIELDS,
@@ -97,8 +97,11 @@ def get_provider_info() -> dict[str, Any]:
     }
 
 
-def _modules(kind: str) -> dict[str, Any]:
-    return {"integration-name": INTEGRATION, "python-modules": [f"airflow_provider_roe.{kind}.roe"]}
+def _modules(*names: str) -> dict[str, Any]:
+    return {
+        "integration-name": INTEGRATION,
+        "python-modules": [f"airflow_provider_roe.{name}" for name in names],
+    }
 
 
 def _schema(kind: str) -> dict[str, Any]:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from airflow_provider_roe.exceptions import RoeError
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
+    from airflow.providers.openlineage.sqlparser import DatabaseInfo
 
     from airflow_provider_roe.hooks.roe import RoeHook
+
+#: ClickHouse's name for itself, and that of its default database
+DIALECT, DEFAULT_DATABASE = "clickhouse", "default"
 
 
 def lineage(hook: RoeHook, sql: str, query_id: str | None) -> OperatorLineage[Any, Any]:
@@ -34,3 +39,37 @@ def lineage(hook: RoeHook, sql: str, query_id: str | None) -> OperatorLineage[An
         else:
             run_facets["externalQuery"] = ExternalQueryRunFacet(query_id, source)
     return OperatorLineage(job_facets={"sql": SQLJobFacet(sql)}, run_facets=run_facets)
+
+
+def lineage_of_sql(hook: RoeHook, queries: list[tuple[str, str]]) -> OperatorLineage[Any, Any]:
+    """
+    Return the tables that queries read and write, as their SQL names them, and the last one's id.
+
+    :param hook: The hook that has submitted them.
+    :param queries: The text and the id of each.
+    """
+    from airflow.providers.openlineage.sqlparser import SQLParser
+
+    found = SQLParser(DIALECT, DEFAULT_DATABASE).generate_openlineage_metadata_from_sql(
+        [sql for sql, _ in queries], hook, database_info(hook), use_connection=False
+    )
+    found.run_facets |= lineage(hook, *queries[-1]).run_facets
+    return found
+
+
+def database_info(hook: RoeHook) -> DatabaseInfo:
+    """
+    Return OpenLineage's way to name Roe's tables, and to find their columns in ClickHouse's catalogue.
+
+    :param hook: The hook of the connection.
+    """
+    from airflow.providers.openlineage.sqlparser import DatabaseInfo
+
+    return DatabaseInfo(
+        scheme="roe",
+        authority=urlsplit(hook.connection.base_url).netloc,
+        information_schema_columns=[
+            *("table_schema", "table_name", "column_name", "ordinal_position", "data_type")
+        ],
+        normalize_name_method=str,  # ClickHouse tells A from a
+    )

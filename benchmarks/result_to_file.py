@@ -1,11 +1,12 @@
 """
 Peak memory and CPU of a task that takes over a large result, beside the floor.
 
-    python -m benchmarks.result_to_file [rows] [csv|jsonl|parquet|pandas|polars]
+    python -m benchmarks.result_to_file [rows] [csv|jsonl|parquet|pandas|polars|rows]
 
-A server in a process of its own makes up the rows. The task, a `RoeQueryOperator` that writes a file or a
-`RoeHook.get_df`, is run in this process. The floor, in a third, is what it takes at least to make Parquet of
-such an answer: all in memory, and nothing checked. Where pandas is installed, pyarrow imports it: 50 MB more.
+A server in a process of its own makes up the rows. The task, a `RoeQueryOperator` that writes a file, a
+`RoeSqlHook.get_df` or a cursor that fetches rows, is run in this process. The floor, in a third, is what it
+takes at least to make Parquet of such an answer: all in memory, and nothing checked. Where pandas is installed,
+pyarrow imports it: 50 MB more.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import sys
 import tempfile
 import time
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -127,14 +129,17 @@ def main(row_count: int, form: str) -> None:
         os.environ["AIRFLOW_CONN_ROE_DEFAULT"] = json.dumps(
             {"conn_type": "roe", "host": url, "password": "key-of-the-benchmark", "login": str(uuid4())}
         )
-        from airflow_provider_roe.hooks.roe import RoeHook
         from airflow_provider_roe.operators.roe import RoeQueryOperator
 
         path = Path(folder, f"rows.{form}")
         task = RoeQueryOperator(task_id="extract", sql="SELECT 1", output_path=str(path), durable=False)
         before, cpu, start = peak(), time.process_time(), time.monotonic()
         if form in ("pandas", "polars"):
-            row_count = len(RoeHook().get_df("SELECT 1", df_type=form))
+            from airflow_provider_roe.hooks.roe_sql import RoeSqlHook
+
+            row_count = len(RoeSqlHook().get_df("SELECT 1", df_type=form))
+        elif form == "rows":
+            row_count = fetch_rows()
         else:
             [file] = task.execute({"ti": TaskInstance()})
             row_count = file["row_count"]
@@ -154,6 +159,15 @@ def main(row_count: int, form: str) -> None:
         figures["floor_cpu_seconds"] = here.recv()
     print(json.dumps(figures))
     server.kill()
+
+
+def fetch_rows() -> int:
+    """Return how many rows a cursor fetches, a thousand at a time."""
+    from airflow_provider_roe.sql import dbapi
+
+    with dbapi.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+        return sum(map(len, iter(partial(cursor.fetchmany, 1000), [])))
 
 
 def floor(url: str, folder: str, result: Connection) -> None:

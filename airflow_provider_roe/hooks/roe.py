@@ -61,22 +61,6 @@ class RoeHook(BaseHook):
         self.client = Client(roe_conn_id, organization_id)
         self._kept_open = AsyncExitStack()
 
-    # What Airflow before 3.2 asks for the connection's form; later versions read the provider info.
-
-    @classmethod
-    def get_connection_form_widgets(cls) -> dict[str, Any]:
-        """Return the form's fields for Airflow 2.11."""
-        from airflow_provider_roe.get_provider_info import form_widgets
-
-        return form_widgets()
-
-    @classmethod
-    def get_ui_field_behaviour(cls) -> dict[str, Any]:
-        """Return the form's labels and placeholders for Airflow 2.11."""
-        from airflow_provider_roe.get_provider_info import ui_field_behaviour
-
-        return ui_field_behaviour()
-
     # Calls
 
     def get_conn(self) -> requests.Session:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from functools import cached_property
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_roe.api.base import clip, uuid
 from airflow_provider_roe.client.calls import Calls
+from airflow_provider_roe.exceptions import RoeNotFoundError
 from airflow_provider_roe.hooks.roe import RoeHook
 from airflow_provider_roe.waiting.task import WaitingTask
 from airflow_provider_roe.waiting.wait import Wait, the_query
@@ -13,6 +17,7 @@ from airflow_provider_roe.waiting.wait import Wait, the_query
 if TYPE_CHECKING:
     from typing import Unpack
 
+    from airflow.providers.common.compat.sdk import Context
     from airflow.triggers.base import BaseTrigger
 
     from airflow_provider_roe.api.queries import QueryStatus
@@ -41,3 +46,82 @@ class QueryTask(WaitingTask):
         from airflow_provider_roe.triggers.roe import RoeQueryStatusTrigger
 
         return RoeQueryStatusTrigger(query_id=str(self.query_id), **arguments)
+
+
+class SubmittingTask(QueryTask):
+    """
+    Base of the tasks that submit queries, and find in a later try what an earlier one has submitted.
+
+    Of each query, Airflow's store of the task's state (3.3 or newer) keeps a dict with its ``query_id``, and
+    what it was submitted for.
+    """
+
+    #: Whether queries are kept for a later try, and under which key
+    durable: bool
+    external_id_key: str
+
+    def _asked(self, sql: object, *, worksheet_id: str | None = None, use_admin: bool = False) -> str:
+        """Return a digest of all that makes a query another one than the next."""
+        connection = self.hook.connection
+        own = self.organization_id
+        asked = {
+            "sql": sql,
+            "organization_id": connection.organization_id if own is None else uuid(own, "organization_id"),
+            "worksheet_id": worksheet_id and uuid(worksheet_id, "worksheet_id"),
+            "base_url": connection.base_url,
+            "use_admin": use_admin,
+        }
+        return sha256(json.dumps(asked, default=str).encode()).hexdigest()
+
+    def _state_of(self, kept: Any, asked: str) -> str:
+        """
+        Return the state of the query of an earlier try.
+
+        :param kept: What is kept of it.
+        :param asked: The digest of the query that is wanted now.
+        """
+        match kept:
+            case {"query_id": str(query_id), "asked": before} if before == asked:
+                try:
+                    return self.hook.get_query_status(query_id).state.value
+                except RoeNotFoundError:
+                    return "unknown to Roe"
+            case {"query_id": query_id}:
+                self.log.warning(
+                    "Query %s, which an earlier try has submitted, was for other SQL, another worksheet or"
+                    " organization, or another Roe: it is left alone, and a new one is submitted.",
+                    clip(str(query_id), 100),
+                )
+        return "not for this query"
+
+    def _forget_after_success(self, context: Context) -> None:
+        """
+        Let the task submit its query anew when it is cleared after its success.
+
+        A task that has returned can still fail, for example when its XCom is pushed, and its retry has to
+        find the query. Callbacks come after all that.
+        """
+        if self.durable and context.get("task_state_store") is not None:
+            self.on_success_callback = [self._forget_if_recorded, *self.on_success_callback]
+
+    def _forget_if_recorded(self, context: Context) -> None:
+        # Airflow calls this also when its API server has not taken the success, because it is out, or because
+        # somebody has cleared the task meanwhile.
+        ti: Any = context["ti"]
+        states = ti.get_task_states(
+            dag_id=ti.dag_id, task_ids=[ti.task_id], map_index=ti.map_index, run_ids=[ti.run_id]
+        )
+        if "success" in states.get(ti.run_id, {}).values():
+            self._forget(context)
+
+    def _forget(self, context: Context) -> None:
+        store = context.get("task_state_store")
+        if self.durable and store is not None:
+            store.delete(self.external_id_key)
+
+    def on_kill(self) -> None:
+        """Leave the query as it is, and say so."""
+        if self.query_id:
+            self.log.warning(
+                "The task is killed. Query %s goes on at Roe, which has no call to cancel it.", self.query_id
+            )

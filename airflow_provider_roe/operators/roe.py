@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import time
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.providers.common.compat.sdk import ResumableJobMixin, conf
 
-from airflow_provider_roe.api.base import State, clip, uuid
+from airflow_provider_roe.api.base import State
 from airflow_provider_roe.client.connection import WEEK
 from airflow_provider_roe.exceptions import (
     RoeInputError,
@@ -19,7 +17,7 @@ from airflow_provider_roe.exceptions import (
     RoeTimeoutError,
 )
 from airflow_provider_roe.hooks.roe import RoeHook
-from airflow_provider_roe.operators._query_task import QueryTask
+from airflow_provider_roe.operators._query_task import SubmittingTask
 from airflow_provider_roe.waiting.wait import seconds
 
 if TYPE_CHECKING:
@@ -32,7 +30,7 @@ if TYPE_CHECKING:
     from airflow_provider_roe.waiting.wait import Wait
 
 
-class RoeQueryOperator(ResumableJobMixin, QueryTask):
+class RoeQueryOperator(ResumableJobMixin, SubmittingTask):
     """
     Runs SQL on Roe, waits until it has ended, and returns what it came to.
 
@@ -174,7 +172,7 @@ class RoeQueryOperator(ResumableJobMixin, QueryTask):
         return {
             "query_id": submitted.query_id,
             "worksheet_id": None if worksheet_id is None else str(worksheet_id),
-            "asked": self._asked(),
+            "asked": self._asked_now(),
         }
 
     def _bound(self) -> str:
@@ -185,34 +183,12 @@ class RoeQueryOperator(ResumableJobMixin, QueryTask):
 
         return bind(self.sql, self.parameters)
 
-    def _asked(self) -> str:
-        """Return a digest of all that makes this query another one than the next."""
-        connection = self.hook.connection
-        own, worksheet = self.organization_id, self.worksheet_id
-        asked = {
-            "sql": self._bound(),
-            "organization_id": connection.organization_id if own is None else uuid(own, "organization_id"),
-            "worksheet_id": worksheet and uuid(worksheet, "worksheet_id"),
-            "base_url": connection.base_url,
-            "use_admin": self.use_admin,
-        }
-        return sha256(json.dumps(asked, default=str).encode()).hexdigest()
+    def _asked_now(self) -> str:
+        return self._asked(self._bound(), worksheet_id=self.worksheet_id, use_admin=self.use_admin)
 
     def get_job_status(self, external_id: Any, context: Context) -> str:
         """Return the state of the query of an earlier try."""
-        match external_id:
-            case {"query_id": str(query_id), "asked": asked} if asked == self._asked():
-                try:
-                    return self.hook.get_query_status(query_id).state.value
-                except RoeNotFoundError:
-                    return "unknown to Roe"
-            case {"query_id": query_id}:
-                self.log.warning(
-                    "Query %s, which an earlier try has submitted, was for other SQL, another worksheet or"
-                    " organization, or another Roe: it is left alone, and a new one is submitted.",
-                    clip(str(query_id), 100),
-                )
-        return "not for this query"
+        return self._state_of(external_id, self._asked_now())
 
     def is_job_active(self, status: str) -> bool:
         """Tell whether the query runs."""
@@ -244,7 +220,7 @@ class RoeQueryOperator(ResumableJobMixin, QueryTask):
         """Return the task's value; of a query that had succeeded before this try, by looking at it."""
         return self._value if self.query_id else self.poll_until_complete(external_id, context)
 
-    # What QueryTask asks for
+    # What SubmittingTask asks for
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Go on after a deferral, in a process that does not know the query yet."""
@@ -279,40 +255,8 @@ class RoeQueryOperator(ResumableJobMixin, QueryTask):
             rows.check_names_for_xcom(result)
             return files.write(result, files.check_output(self.output_path))
 
-    def _forget_after_success(self, context: Context) -> None:
-        """
-        Let the task submit its query anew when it is cleared after its success.
-
-        A task that has returned can still fail, for example when its XCom is pushed, and its retry has to
-        find the query. Callbacks come after all that.
-        """
-        if self.durable and context.get("task_state_store") is not None:
-            self.on_success_callback = [self._forget_if_recorded, *self.on_success_callback]
-
-    def _forget_if_recorded(self, context: Context) -> None:
-        # Airflow calls this also when its API server has not taken the success, because it is out, or because
-        # somebody has cleared the task meanwhile.
-        ti: Any = context["ti"]
-        states = ti.get_task_states(
-            dag_id=ti.dag_id, task_ids=[ti.task_id], map_index=ti.map_index, run_ids=[ti.run_id]
-        )
-        if "success" in states.get(ti.run_id, {}).values():
-            self._forget(context)
-
-    def _forget(self, context: Context) -> None:
-        store = context.get("task_state_store")
-        if self.durable and store is not None:
-            store.delete(self.external_id_key)
-
     def get_openlineage_facets_on_complete(self, _: Any) -> OperatorLineage[Any, Any]:
         """Tell OpenLineage which query this was. Its provider asks so after a failure, too."""
         from airflow_provider_roe.openlineage import lineage
 
         return lineage(self.hook, str(self.sql), self.query_id)
-
-    def on_kill(self) -> None:
-        """Leave the query as it is, and say so."""
-        if self.query_id:
-            self.log.warning(
-                "The task is killed. Query %s goes on at Roe, which has no call to cancel it.", self.query_id
-            )

@@ -10,7 +10,7 @@ from airflow_provider_roe.results.columns import record_batches, schema
 from airflow_provider_roe.results.garbage import no_search_for_cycles
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import pandas
     import pyarrow
@@ -64,18 +64,33 @@ def _pandas(table: pyarrow.Table) -> pandas.DataFrame:
         return pandas.DataFrame(columns)
 
 
-def tables(result: SpooledResult) -> list[pyarrow.Table]:
+def last_tables(result: SpooledResult, rows_each: int | None = None) -> Iterator[pyarrow.Table]:
     """
-    Return the rows of each statement that returns columns, as an Arrow table. Needs pyarrow.
+    Yield the rows of the last statement that returns columns, as Arrow tables. Needs pyarrow.
 
-    :raises RoeInputError: Two columns have the same name.
+    :param rows_each: How many rows a table has; the last may have fewer. Default: all of them are one table.
+    :raises RoeInputError: No statement returns columns, or two columns have the same name.
     :raises RoeError: A cell is not what its column's type says.
     """
     import pyarrow
 
+    if not result.statements:
+        raise RoeInputError("None of the query's statements returns columns to make a data frame of.")
     result.check_names()
-    found = []
     for statement, batches in result.batches():
+        if statement is not result.statements[-1]:
+            for _ in batches:
+                pass
+            continue
         columns = schema(statement)
-        found.append(pyarrow.Table.from_batches(record_batches(statement, batches, columns), columns))
-    return found
+        found = record_batches(statement, batches, columns)
+        if rows_each is None:
+            yield pyarrow.Table.from_batches(found, columns)
+            return
+        held = columns.empty_table()
+        for batch in found:
+            held = pyarrow.concat_tables([held, pyarrow.Table.from_batches([batch])])
+            while held.num_rows > rows_each:
+                yield held.slice(0, rows_each)
+                held = held.slice(rows_each)
+        yield held

@@ -45,11 +45,13 @@ class Event(TypedDict):
     """
     How a wait has ended.
 
-    ``ended`` is what has ended, where that is a success; all others have a ``message``, and an error the
-    name of its class.
+    ``ended`` is what has ended, where that is a success; all others have a ``message``, an error the name of
+    its class, and a failure Roe's own words: the ``status``, and the ``reason``, which may be empty.
     """
 
     outcome: Literal["success", "failed", "timeout", "error"]
     ended: NotRequired[dict[str, Any]]
     message: NotRequired[str]
     error: NotRequired[str]
+    status: NotRequired[str]
+    reason: NotRequired[str]

@@ -113,7 +113,14 @@ class Wait:
         if status.state is State.SUCCEEDED:
             return self._end({"outcome": "success", "ended": status.as_dict()})
         if status.state is State.FAILED:
-            return self._end({"outcome": "failed", "message": self._why_failed(status)})
+            return self._end(
+                {
+                    "outcome": "failed",
+                    "message": self._why_failed(status),
+                    "status": status.status,
+                    "reason": status.error or "",
+                }
+            )
         return self._timed_out() if time.time() >= self.deadline else None
 
     def failed(self, error: RoeError) -> Event | None:

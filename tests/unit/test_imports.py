@@ -23,15 +23,16 @@ LAYERS = [
     {"get_provider_info"},
     {"api"},
     {"client", "links"},
-    {"waiting", "results", "sql"},
+    {"waiting", "results", "openlineage"},
+    {"sql"},
     {"hooks"},
-    {"triggers", "openlineage"},
+    {"triggers"},
     {"operators"},
     {"sensors"},  # what both have in common lies beside the operators
 ]
 LAYER_OF = {room: layer for layer, rooms in enumerate(LAYERS) for room in rooms}
-#: The types of the hook that a wait is given; the hook imports the wait.
-FOR_TYPES_ONLY = {("waiting", "hooks")}
+#: The types of the hook that a wait and the lineage are given; the hook imports both.
+FOR_TYPES_ONLY = {("waiting", "hooks"), ("openlineage", "hooks")}
 #: What is to judge the provider states itself what it needs of it, but for shapes.
 OF_TESTING = {"testing", "api"}
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import math
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -21,6 +21,7 @@ from airflow_provider_roe.exceptions import (
 )
 from airflow_provider_roe.operators.roe import RoeQueryOperator
 from airflow_provider_roe.testing import Fault, QueryPlan
+from tests.unit.operators.tries import TaskInstance, end, next_try
 from tests.unit.results.answers import body, statement
 
 RUNS_ON = QueryPlan(statuses=[("STARTED", math.inf)])
@@ -30,59 +31,6 @@ UNKNOWN_QUERY = "7d9c3b1e-52f4-4a8d-9e60-1b7f2c4d8a35"
 
 def new_operator(sql: str = "SELECT 1 AS n", **arguments: Any) -> RoeQueryOperator:
     return RoeQueryOperator(task_id="run", sql=sql, **{"poll_interval": 0.05, "timeout": 30} | arguments)
-
-
-class TaskInstance:
-    """As much of a task instance as the operator looks at."""
-
-    dag_id, run_id, task_id = "dag", "manual__1", "run"
-    recorded_as = "running"
-
-    def __init__(self, map_index: int = -1) -> None:
-        self.map_index = map_index
-        self.start_date = datetime.now(UTC)
-        self.xcoms: dict[str, Any] = {}
-
-    stats_tags: dict[str, str] = {}  # noqa: RUF012
-
-    def xcom_push(self, key: str, value: Any) -> None:
-        self.xcoms[key] = value
-
-    def xcom_pull(self, *, task_ids: str, key: str, map_indexes: int) -> Any:
-        assert (task_ids, map_indexes) == ("run", self.map_index)
-        return self.xcoms.get(key)
-
-    def get_task_states(
-        self, dag_id: str, *, map_index: int, task_ids: list[str], run_ids: list[str]
-    ) -> dict[str, dict[str, str]]:
-        assert (dag_id, map_index, task_ids, run_ids) == ("dag", self.map_index, ["run"], ["manual__1"])
-        return {"manual__1": {"run": self.recorded_as}}
-
-
-class Store(dict[str, Any]):
-    """Airflow's store of a task's state, which outlives a try."""
-
-    set = dict.__setitem__
-
-    def delete(self, key: str) -> None:
-        self.pop(key, None)
-
-
-@pytest.fixture
-def context() -> dict[str, Any]:
-    return {"ti": TaskInstance(), "task_state_store": Store()}
-
-
-def next_try(context: dict[str, Any]) -> dict[str, Any]:
-    """Return the context of the try after this one: XComs are gone, and the store has stayed."""
-    return context | {"ti": TaskInstance()}
-
-
-def end(operator: RoeQueryOperator, context: dict[str, Any], recorded_as: str = "success") -> None:
-    """Do what Airflow does with a task that has returned, once its API server has been told."""
-    context["ti"].recorded_as = recorded_as
-    for callback in operator.on_success_callback or ():
-        callback(context)
 
 
 class TestArguments:

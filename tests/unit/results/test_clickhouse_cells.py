@@ -306,7 +306,7 @@ class TestEachForm:
         make = frames.frame_maker(df_type)
 
         def hand_on(result: Any) -> list[Any]:
-            column = make(frames.tables(result)[0])["c"]
+            column = make(*frames.last_tables(result))["c"]
             return list(column.to_list() if df_type == "pandas" else column.to_arrow().to_pylist())
 
         assert wrong(form, hand_on, arrow=True) == []
@@ -356,7 +356,7 @@ class TestRefused:
     )
     def test_a_time_that_nanoseconds_do_not_reach_is_refused_where_arrow_has_no_other(self, cell):
         with pytest.raises(RoeError, match="Statement 1, row 1, column c: "):
-            frames.tables(answer(cell["type"], [cell], "clickhouse"))
+            list(frames.last_tables(answer(cell["type"], [cell], "clickhouse")))
 
     @pytest.mark.parametrize(
         ("type_", "text", "form"),

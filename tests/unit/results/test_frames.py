@@ -13,7 +13,7 @@ INTEGERS = [f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)
 
 
 def frame(df_type: str, **columns: tuple[str, list[str]]) -> pd.DataFrame | pl.DataFrame:
-    return frames.frame_maker(df_type)(frames.tables(read(body(statement(**columns))))[0])
+    return frames.frame_maker(df_type)(*frames.last_tables(read(body(statement(**columns)))))
 
 
 class TestPandas:

@@ -244,7 +244,7 @@ class TestABrokenAnswer:
             until(lambda: roe.requests)
             start = time.monotonic()
             roe.stop()
-            assert time.monotonic() - start < 1
+            assert time.monotonic() - start < 10
             assert isinstance(waiting.exception(), requests.ConnectionError)
 
     def test_that_comes_late(self, roe, client):

@@ -441,7 +441,7 @@ class TestLifeCycle:
             until(lambda: roe.queries)
             start = time.monotonic()
             roe.stop()
-            assert time.monotonic() - start < 1
+            assert time.monotonic() - start < 10
             assert isinstance(waiting.exception(), requests.ConnectionError)
         assert roe.requests[0].status_code is None
 

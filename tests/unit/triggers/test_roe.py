@@ -280,7 +280,7 @@ class TestTheConnection:
         event = await event_of(trigger)
         assert (event["outcome"], event["error"]) == ("error", "RoeInputError")
         assert "Airflow has no connection 'roe_default'" in event["message"]
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 15
 
     async def test_it_is_looked_up_once_for_a_thousand_waits(self, roe, connect, new_trigger, look_ups):
         connect(roe, request_timeout=60)

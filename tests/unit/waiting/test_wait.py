@@ -137,7 +137,12 @@ class TestHowItEnds:
         ids=["error", "no reason", "unknown"],
     )
     def test_a_failure_says_how_the_query_ended_and_in_roe_s_words_why(self, seen, message):
-        assert new_wait().saw(seen) == {"outcome": "failed", "message": message}
+        assert new_wait().saw(seen) == {
+            "outcome": "failed",
+            "message": message,
+            "status": seen.status,
+            "reason": seen.error or "",
+        }
 
     def test_a_query_that_runs_is_waited_for(self):
         assert new_wait().saw(status("STARTED")) is None

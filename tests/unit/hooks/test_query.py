@@ -3,8 +3,6 @@ from __future__ import annotations
 import math
 from datetime import timedelta
 
-import pandas
-import polars
 import pytest
 
 from airflow_provider_roe.exceptions import (
@@ -18,6 +16,7 @@ from airflow_provider_roe.hooks.roe import RoeHook
 from airflow_provider_roe.testing import Fault, QueryPlan
 from airflow_provider_roe.testing.query import Query
 
+RUNS_ON = QueryPlan(statuses=[("STARTED", math.inf)])
 SQL = "SELECT 1 AS n, 'one' AS word UNION ALL SELECT 2, NULL"
 
 
@@ -26,42 +25,54 @@ def _connected(roe, connect):
     connect(roe)
 
 
-class TestRun:
+class TestQuery:
     def test_it_waits_and_returns_rows_as_python_values(self, roe):
         roe.plan = QueryPlan(statuses=[("STARTED", 0.2)])
-        assert RoeHook().run(SQL, poll_interval=0.05) == [{"n": 1, "word": "one"}, {"n": 2, "word": None}]
+        assert RoeHook().query(SQL) == [{"n": 1, "word": "one"}, {"n": 2, "word": None}]
 
-    def test_rows_of_several_statements_are_kept_apart(self):
-        assert RoeHook().run("SELECT 1 AS n; SELECT 2 AS m") == [[{"n": 1}], [{"m": 2}]]
+    def test_parameters_are_bound(self, roe):
+        assert RoeHook().query("SELECT %s AS n", [7]) == [{"n": 7}]
+        assert [query.sql for query in roe.queries.values()] == ["SELECT 7 AS n"]
+
+    def test_those_that_cannot_be_bound_are_refused_before_anything_is_submitted(self, roe):
+        with pytest.raises(RoeInputError):
+            RoeHook().query("SELECT %s", [object()])
+        assert roe.requests == []
+
+    def test_of_several_statements_it_is_the_last_that_returns_columns(self):
+        assert RoeHook().query("SELECT 1 AS n; SELECT 2 AS m; DELETE FROM invoices") == [{"m": 2}]
+
+    def test_without_columns_there_are_no_rows(self):
+        assert RoeHook().query("DELETE FROM invoices") == []
 
     def test_a_query_that_failed_is_an_error_with_roe_s_words(self, roe):
         roe.plan = QueryPlan(statuses=())
         with pytest.raises(RoeQueryFailedError, match=r"ended as FAILURE.*nowhere.*Request id"):
-            RoeHook().run("SELECT * FROM nowhere")
-
-    def test_one_that_lasts_too_long_is_another(self, roe):
-        roe.plan = QueryPlan(statuses=[("STARTED", math.inf)])
-        with pytest.raises(RoeTimeoutError, match="is still STARTED"):
-            RoeHook().run(SQL, timeout=0.2, poll_interval=0.05)
-
-    def test_spans_of_time_may_be_timedeltas(self, roe):
-        roe.plan = QueryPlan(statuses=[("STARTED", math.inf)])
-        spans = {"timeout": timedelta(seconds=0.2), "poll_interval": timedelta(seconds=0.05)}
-        with pytest.raises(RoeTimeoutError, match=r"the wait's timeout is 0\.2 s"):
-            RoeHook().run(SQL, **spans)
-
-    @pytest.mark.parametrize("argument", ["timeout", "poll_interval"])
-    @pytest.mark.parametrize("method", ["run", "get_df"])
-    def test_other_spans_are_refused_before_anything_is_submitted(self, roe, method, argument):
-        with pytest.raises(RoeInputError, match=f"{argument} must be a number of seconds or a timedelta"):
-            getattr(RoeHook(), method)(SQL, **{argument: "5"})
-        assert roe.requests == []
+            RoeHook().query("SELECT * FROM nowhere")
 
     @pytest.mark.usefixtures("impatient")
     def test_a_hiccup_is_waited_out(self, roe, connect):
         connect(roe, retry_window=30)
         roe.add_fault(Fault(call="status", reset="body", times=1))
-        assert len(RoeHook().run(SQL)) == 2
+        assert len(RoeHook().query(SQL)) == 2
+
+
+class TestWaitForQuery:
+    def test_one_that_lasts_too_long_is_an_error(self, roe):
+        query_id = roe.submit(SQL, RUNS_ON)
+        with pytest.raises(RoeTimeoutError, match="is still STARTED"):
+            RoeHook().wait_for_query(query_id, timeout=1, poll_interval=0.05)
+
+    def test_spans_of_time_may_be_timedeltas(self, roe):
+        spans = {"timeout": timedelta(seconds=1), "poll_interval": timedelta(seconds=0.05)}
+        with pytest.raises(RoeTimeoutError, match=r"the wait's timeout is 1 s"):
+            RoeHook().wait_for_query(roe.submit(SQL, RUNS_ON), **spans)
+
+    @pytest.mark.parametrize("argument", ["timeout", "poll_interval"])
+    def test_other_spans_are_refused_before_anything_is_asked(self, roe, argument):
+        with pytest.raises(RoeInputError, match=f"{argument} must be a number of seconds or a timedelta"):
+            RoeHook().wait_for_query(roe.submit(SQL), **{argument: "5"})
+        assert roe.requests == []
 
 
 SAYS_SUCCESS = {"status": "SUCCESS", "error": None, "finished_at": "2026-03-01T10:00:00Z"}
@@ -76,12 +87,11 @@ def open_result(query_id: str) -> None:
 each_way_to_a_result = pytest.mark.parametrize(
     "fetch",
     [
-        lambda roe: RoeHook().run(SQL),
-        lambda roe: RoeHook().get_df(SQL),
+        lambda roe: RoeHook().query(SQL),
         lambda roe: RoeHook().get_query_result(roe.submit(SQL)),
         lambda roe: open_result(roe.submit(SQL)),
     ],
-    ids=["run", "get_df", "get_query_result", "open_query_result"],
+    ids=["query", "get_query_result", "open_query_result"],
 )
 
 
@@ -144,28 +154,3 @@ class TestWhatTheResultSays:
             fetch(roe)
         assert not isinstance(e.value, RoeUnavailableError)
         assert len(roe.requests_of("result")) == 1
-
-
-class TestDataFrame:
-    def test_pandas(self):
-        frame = RoeHook().get_df(SQL)
-        assert isinstance(frame, pandas.DataFrame)
-        assert frame["n"].tolist() == [1, 2]
-        assert frame["word"].isna().tolist() == [False, True]
-
-    def test_polars(self):
-        frame = RoeHook().get_df(SQL, df_type="polars")
-        assert isinstance(frame, polars.DataFrame)
-        assert frame.rows() == [(1, "one"), (2, None)]
-
-    def test_of_several_statements_it_is_the_last(self):
-        assert RoeHook().get_df("SELECT 1 AS n; SELECT 2 AS m")["m"].tolist() == [2]
-
-    def test_without_columns_there_is_none(self):
-        with pytest.raises(RoeInputError, match="None of the query's statements returns columns"):
-            RoeHook().get_df("DELETE FROM invoices")
-
-    def test_another_kind_is_refused_before_anything_is_submitted(self, roe):
-        with pytest.raises(RoeInputError, match="df_type must be 'pandas' or 'polars', not 'spark'"):
-            RoeHook().get_df(SQL, df_type="spark")
-        assert roe.requests == []
