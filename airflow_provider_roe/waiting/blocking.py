@@ -48,7 +48,7 @@ def wait_for_query(
             case {"outcome": "success"}:
                 return status
             case {"outcome": "failed", "message": message}:
-                raise RoeQueryFailedError(message, status=status.status, reason=status.error)
+                raise RoeQueryFailedError(str(message), status=status.status, reason=status.error)
             case {"outcome": "timeout", "message": message}:
                 raise RoeTimeoutError(message)
         time.sleep(wait.next_interval())
