@@ -1,8 +1,8 @@
 """
 Check what is in Roe's tables with Airflow's own SQL operators, and go on as it is.
 
-A connection of type `roe` is a database to them: they need nothing but its id. Their forms that hold no worker
-while Roe works are in `airflow_provider_roe.operators.roe_sql`.
+A connection of type `roe` is a database to them: they need nothing but its id. Their forms that hold no
+worker while Roe works are in `airflow_provider_roe.operators.roe_sql`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ def example_roe_sql_checks():
         task_id="check_table",
         conn_id=CONN_ID,
         table="invoices",
-        checks={"due_after_issue": {"check_statement": "due_on >= issued_on", "partition_clause": "due_on <> ''"}},
+        checks={
+            "due_after_issue": {"check_statement": "due_on >= issued_on", "partition_clause": "due_on <> ''"}
+        },
     )
     choose = BranchSQLOperator(
         task_id="choose",

@@ -242,11 +242,11 @@ class Connection:
         return Cursor(self)
 
     def commit(self) -> None:
-        """Do nothing: what a query did is in effect already."""
+        """Leave all as it is: what a query did is in effect already."""
         self._check_open()
 
     def rollback(self) -> None:
-        """Do nothing: Roe cannot take back what a query did."""
+        """Leave all as it is: Roe cannot take back what a query did."""
         self._check_open()
 
     def close(self) -> None:
@@ -418,10 +418,10 @@ class Cursor:
         raise StopIteration
 
     def setinputsizes(self, sizes: Sequence[Any]) -> None:
-        """Do nothing: values say themselves what they are."""
+        """Ignore the sizes: values say themselves what they are."""
 
     def setoutputsize(self, size: int, column: int | None = None) -> None:
-        """Do nothing: cells of any size are read whole."""
+        """Ignore the size: cells of any size are read whole."""
 
     def close(self) -> None:
         """Close the cursor, and remove the file that holds its rows."""

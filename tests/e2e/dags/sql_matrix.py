@@ -1,5 +1,5 @@
 """
-Each operator, sensor, decorator and transfer of Airflow's common.sql on a Roe connection, as anyone pastes it.
+Each operator, sensor, decorator and transfer of Airflow's common.sql on a Roe connection, as it is pasted.
 
 Of each there is a task that is to end well and one that is to fail. The last task notes what the others have
 handed on, as a task gets to see it.
@@ -43,10 +43,12 @@ TABLES = [
     "CREATE TABLE given (n Int64, word String) ENGINE = MergeTree ORDER BY n",
 ]
 VALUES = """
-SELECT nan AS nan, inf AS inf, 1.5 AS float, 9007199254740993 AS big, toInt128('170141183460469231731687303715884105727')
-  AS bigger, toDecimal64('10.50', 2) AS decimal, toDate('2026-03-01') AS date,
+SELECT 1.5 AS float, 9007199254740993 AS big,
+  toInt128('170141183460469231731687303715884105727') AS bigger, toDecimal64('10.50', 2) AS decimal,
+  toDate('2026-03-01') AS date,
   toDateTime64('2026-03-01 12:00:00.123456', 6, 'UTC') AS datetime, [1, 2] AS array, (1, 'a') AS tuple,
-  map('a', 1) AS map, NULL AS null, true AS bool, toUUID('61f0c404-5cb3-11e7-907b-a6006ad3dba0') AS uuid, 'Zürich' AS text
+  map('a', 1) AS map, NULL AS null, true AS bool,
+  toUUID('61f0c404-5cb3-11e7-907b-a6006ad3dba0') AS uuid, 'Zürich' AS text
 """
 
 
@@ -75,11 +77,14 @@ def sql_matrix():
         SQLExecuteQueryOperator(task_id="several", sql=["SELECT 1", "SELECT 2"], return_last=False, **ROE),
         SQLExecuteQueryOperator(task_id="statements", sql="SELECT 1; SELECT ';' -- it's; one text", **ROE),
         SQLExecuteQueryOperator(task_id="values", sql=VALUES, **ROE),
+        SQLExecuteQueryOperator(task_id="not_finite", sql="SELECT nan, inf", **ROE),
         SQLExecuteQueryOperator(task_id="database_fails", sql="SELECT 1", database="other", **ROE),
         SQLColumnCheckOperator(
             task_id="column_check",
             table="days",
-            column_mapping={"amount": {"null_check": {"equal_to": 0}, "min": {"geq_to": 10}, "max": {"equal_to": 30}}},
+            column_mapping={
+                "amount": {"null_check": {"equal_to": 0}, "min": {"geq_to": 10}, "max": {"equal_to": 30}}
+            },
             **ROE,
         ),
         SQLColumnCheckOperator(
@@ -109,7 +114,11 @@ def sql_matrix():
             task_id="value_check", sql="SELECT sum(amount) FROM days", pass_value=58, tolerance=0.1, **ROE
         ),
         SQLValueCheckOperator(
-            task_id="value_check_fails", sql="SELECT sum(amount) FROM days", pass_value=10, tolerance=0.1, **ROE
+            task_id="value_check_fails",
+            sql="SELECT sum(amount) FROM days",
+            pass_value=10,
+            tolerance=0.1,
+            **ROE,
         ),
         SQLIntervalCheckOperator(
             task_id="interval_check",
@@ -183,15 +192,26 @@ def sql_matrix():
     ]
     for branch, sql in (("branch", "SELECT count(*) = 3 FROM days"), ("branch_fails", "SELECT 'maybe'")):
         choose = BranchSQLOperator(
-            task_id=branch, sql=sql, follow_task_ids_if_true=f"{branch}_true", follow_task_ids_if_false=f"{branch}_false", **ROE
+            task_id=branch,
+            sql=sql,
+            follow_task_ids_if_true=f"{branch}_true",
+            follow_task_ids_if_false=f"{branch}_false",
+            **ROE,
         )
         ways = [EmptyOperator(task_id=f"{branch}_{way}") for way in ("true", "false")]
         tables >> choose >> ways
-        tasks.append(choose)
     copied = SQLExecuteQueryOperator(
-        task_id="copied", sql="SELECT 'copies', count() FROM copies UNION ALL SELECT 'pages', count() FROM pages ORDER BY 1", trigger_rule="all_done", **ROE
+        task_id="copied",
+        sql="SELECT 'copies', count() FROM copies UNION ALL SELECT 'pages', count() FROM pages ORDER BY 1",
+        trigger_rule="all_done",
+        **ROE,
     )
-    tables >> tasks >> copied >> note([each.operator.task_id if hasattr(each, "operator") else each.task_id for each in tasks])
+    (
+        tables
+        >> tasks
+        >> copied
+        >> note([each.operator.task_id if hasattr(each, "operator") else each.task_id for each in tasks])
+    )
 
 
 @task.sql(task_id="decorator", **ROE)
