@@ -47,6 +47,8 @@ class RoeRequestError(RoeError):
         self.status_code = status_code
         self.request_id = request_id
         self.conn_id: str | None = None
+        #: Roe's words for why, where it gave some.
+        self.reason: str | None = None
         self._cause = cause
 
     @property

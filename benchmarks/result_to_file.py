@@ -5,8 +5,8 @@ Peak memory and CPU of a task that takes over a large result, beside the floor.
 
 A server in a process of its own makes up the rows. The task, a `RoeQueryOperator` that writes a file, a
 `RoeSqlHook.get_df` or a cursor that fetches rows, is run in this process. The floor, in a third, is what it
-takes at least to make Parquet of such an answer: all in memory, and nothing checked. Where pandas is installed,
-pyarrow imports it: 50 MB more.
+takes at least to make Parquet of such an answer: all in memory, and nothing checked. Where pandas is
+installed, pyarrow imports it: 50 MB more.
 """
 
 from __future__ import annotations

@@ -231,7 +231,7 @@ def _refuse_code(request: Request, response: Response) -> NoReturn:
     message = sentence(message)
     if code in _TRANSIENT_CODES or code >= 500:
         retry_after = read_retry_after(response.headers)
-        raise RoeUnavailableError(
+        busy = RoeUnavailableError(
             message,
             status_code=code,
             request_id=response.request_id,
@@ -239,6 +239,8 @@ def _refuse_code(request: Request, response: Response) -> NoReturn:
             # With the latter two, Roe says that it did nothing.
             repeatable=request.repeatable or code == 429 or (code == 503 and retry_after is not None),
         )
+        busy.reason = text or None
+        raise busy
     error, advice = RoeRequestError, _ADVICE.get(code, "")
     if 300 <= code < 400:
         advice = f"Redirects are not followed, for the API key must not travel. {_NOT_ROE}"
@@ -249,7 +251,9 @@ def _refuse_code(request: Request, response: Response) -> NoReturn:
     elif code == 404:
         advice = _NOT_ROE
     # What to do comes first: UIs cut messages off.
-    raise error(f"{advice} {message}".strip(), status_code=code, request_id=response.request_id)
+    refusal = error(f"{advice} {message}".strip(), status_code=code, request_id=response.request_id)
+    refusal.reason = text or None
+    raise refusal
 
 
 def error_message(response: Response) -> str:

@@ -129,7 +129,7 @@ class RoeSqlHook(DbApiHook):
         return ui_field_behaviour()
 
     def test_connection(self) -> tuple[bool, str]:  # type: ignore[override]
-        """Say whether Roe accepts the connection, as :meth:`~airflow_provider_roe.hooks.roe.RoeHook.test_connection` does."""
+        """Say whether Roe accepts the connection, for the Test button of Airflow's connection form."""
         return self.roe.test_connection()
 
     # Queries

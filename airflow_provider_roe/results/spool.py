@@ -76,11 +76,14 @@ class SpooledResult:
         """
         Yield the statements with their rows, some at a time: for each column its cells.
 
-        All rows of one statement are to be taken before the next.
+        What is not taken of one statement's rows before the next is passed over.
         """
         self.file.seek(0)
         for statement in self.statements:
-            yield statement, self._batches(statement.row_count)
+            batches = self._batches(statement.row_count)
+            yield statement, batches
+            for _ in batches:
+                pass
 
     def _batches(self, row_count: int) -> Iterator[Batch]:
         while row_count > 0:

@@ -8,6 +8,7 @@ temporary file from which rows are read. Roe has no transactions: each query is 
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import weakref
@@ -49,15 +50,17 @@ apilevel: Final = "2.0"
 threadsafety: Final = 1
 paramstyle: Final = "pyformat"
 
-#: The most rows, and characters, of one INSERT that ``executemany`` makes
+#: The most rows, and bytes of JSON, of one INSERT that ``executemany`` makes
 MOST_ROWS: Final = 10_000
-MOST_CHARACTERS: Final = 1024 * 1024
+MOST_BYTES: Final = 1024 * 1024
 
 _log = logging.getLogger(__name__)
 #: An INSERT of a row: what comes before its values, and they. What it does not know is no such INSERT.
 _INSERT = re.compile(
-    r"""(\s*INSERT\s+INTO\s+(?:TABLE\s+)?(?:[\w.]|`[^`]*`|"[^"]*")+\s*(?:\([^()';]*\)\s*)?VALUES\s*)"""
-    r"(\([^;]*\))\s*;?\s*",
+    r"((?>\s|--[^\n]*\n|/\*[\s\S]*?\*/)*+"
+    r"""INSERT\s+INTO\s+(?:TABLE\s+)?(?:[\w.]|`[^`]*`|"[^"]*")+\s*(?:\([^()';]*\)\s*)?"""
+    r"(?:SETTINGS\s[\w\s=,.]+?\s)?(?:FORMAT\s+)?VALUES\s*)"
+    r"(\((?:[^()';]|\([^()';]*\)|'(?:[^'\\]|\\.)*')*+\))\s*;?\s*",
     re.IGNORECASE,
 )
 #: What is wrapped around the name of a ClickHouse type
@@ -129,7 +132,8 @@ def _as_dbapi_errors() -> Iterator[None]:
         raise ProgrammingError(str(e)) from e
     except RoeRequestError as e:
         refused = e.status_code in (400, 422)
-        raise (ProgrammingError if refused else OperationalError)(str(e)) from e
+        text = f"{sentence(e.reason)} {e}" if e.reason else str(e)
+        raise (ProgrammingError if refused else OperationalError)(text) from e
     except RoeTimeoutError as e:
         raise OperationalError(str(e)) from e
     except RoeError as e:
@@ -238,11 +242,11 @@ class Connection:
         return Cursor(self)
 
     def commit(self) -> None:
-        """Do nothing: what a query did is in effect already."""
+        """Leave all as it is: what a query did is in effect already."""
         self._check_open()
 
     def rollback(self) -> None:
-        """Do nothing: Roe cannot take back what a query did."""
+        """Leave all as it is: Roe cannot take back what a query did."""
         self._check_open()
 
     def close(self) -> None:
@@ -308,6 +312,7 @@ class Cursor:
         self._ended: str | None = None
         self._inserted = -1
         self._result: _Result | None = None
+        self._unreadable: Error | None = None
         self._closed = False
 
     # Executing
@@ -334,7 +339,7 @@ class Cursor:
         """
         Run SQL once for each set of parameters, and wait until the last has ended.
 
-        An ``INSERT … VALUES (…)`` becomes few queries, of many rows each: at most 10,000, and 1 MiB of text.
+        An ``INSERT … VALUES (…)`` becomes few queries, of many rows each: at most 10,000, and 1 MiB of JSON.
         Whatever else it is becomes a query each. When one fails, the others are not run; those before it are
         in effect, and the error says how many they were.
 
@@ -350,11 +355,9 @@ class Cursor:
                 self._run(sql)
                 done += sets
         except Error as e:
-            if done:
-                raise type(e)(
-                    f"{e} {done:,} sets of parameters were executed before; what follows them was not."
-                ) from e
-            raise
+            raise type(e)(
+                f"{e} {done:,} sets of parameters were executed before; those that follow were not sent."
+            ) from (e.__cause__ or e)
         if _INSERT.fullmatch(operation):
             self._inserted = done
         return self
@@ -402,7 +405,9 @@ class Cursor:
 
     def nextset(self) -> bool | None:
         """Go on to the next statement that returns columns; return None if there is none."""
-        return self._result_now().next_statement() or None
+        result = self._result_now()
+        self._unreadable = None
+        return result.next_statement() or None
 
     def __iter__(self) -> Self:
         return self
@@ -413,10 +418,10 @@ class Cursor:
         raise StopIteration
 
     def setinputsizes(self, sizes: Sequence[Any]) -> None:
-        """Do nothing: values say themselves what they are."""
+        """Ignore the sizes: values say themselves what they are."""
 
     def setoutputsize(self, size: int, column: int | None = None) -> None:
-        """Do nothing: cells of any size are read whole."""
+        """Ignore the size: cells of any size are read whole."""
 
     def close(self) -> None:
         """Close the cursor, and remove the file that holds its rows."""
@@ -438,7 +443,7 @@ class Cursor:
     def _drop_result(self) -> None:
         if self._result:
             self._result.close()
-        self._result = None
+        self._result = self._unreadable = None
 
     def _check_open(self) -> None:
         self.connection._check_open()
@@ -447,10 +452,16 @@ class Cursor:
 
     def _take(self, number: int | None) -> list[tuple[Any, ...]]:
         rows = self._result_now().rows
+        if self._unreadable:  # the rows end there, and that must not look like their end
+            raise self._unreadable
         if rows is None:
             raise ProgrammingError("The query returned no columns, and so no rows.")
-        with _as_dbapi_errors():
-            return list(islice(rows, number))
+        try:
+            with _as_dbapi_errors():
+                return list(islice(rows, number))
+        except Error as e:
+            self._unreadable = e
+            raise
 
     def _result_now(self) -> _Result:
         self._check_open()
@@ -483,13 +494,11 @@ class _Result:
         """How many rows the statement returns; if none returns columns, how many were written."""
         if self.statement:
             return self.statement.row_count
-        known = [int(rows) for rows in self._written if isinstance(rows, int | str)]
+        known = [rows for rows in self._written if type(rows) is int]
         return sum(known) if known else -1
 
     def next_statement(self) -> bool:
         """Go on to the next statement that returns columns, if there is one."""
-        for _ in self.rows or ():  # they lie before it in the file
-            pass
         self.statement, batches = next(self._statements, (None, iter(())))
         self.rows = _tuples(self.statement, batches) if self.statement else None
         return self.statement is not None
@@ -513,12 +522,16 @@ def _bound(operation: str, sets: Iterable[Sequence[Any] | Mapping[str, Any]]) ->
         start = bind(insert[1], ())
         rows: list[str] = []
         size = 0
-        for parameters in sets:
-            row = bind(insert[2], parameters)
-            if rows and (len(rows) == MOST_ROWS or size + len(row) > MOST_CHARACTERS):
+        for number, parameters in enumerate(sets, 1):
+            try:
+                row = bind(insert[2], parameters)
+            except RoeInputError as e:
+                raise RoeInputError(f"Row {number:,}: {e}") from e
+            weight = len(json.dumps(row))
+            if rows and (len(rows) == MOST_ROWS or size + weight > MOST_BYTES):
                 yield start + ", ".join(rows), len(rows)
                 rows, size = [], 0
             rows.append(row)
-            size += len(row)
+            size += weight
         if rows:
             yield start + ", ".join(rows), len(rows)

@@ -43,6 +43,7 @@ class Wait:
     :param max_wait: Seconds beyond which it does not grow; None for no such bound.
     :param silent_fail: Whether to wait on when Roe cannot be asked.
     :param first_interval: Seconds between the first two polls. Default: 1.
+    :param growth: By how much of the time waited so far the interval grows. Default: all of it.
     """
 
     subject: str
@@ -54,6 +55,7 @@ class Wait:
     max_wait: float | None = None
     silent_fail: bool = False
     first_interval: float = 1.0
+    growth: float = 1.0
 
     def __post_init__(self) -> None:
         self.troubles = Troubles(self.log)
@@ -94,11 +96,14 @@ class Wait:
         """
         Return the seconds until the next poll, which is the last one if they lead to the deadline.
 
-        It doubles the time waited so far: polls come after 1, 2, 4, … s, until they are ``poke_interval``
-        apart, so that a short query is not waited for long, and whoever takes up a wait goes on as it was.
+        It grows with the time waited so far, which a task's wait doubles: polls come after 1, 2, 4, … s,
+        until they are ``poke_interval`` apart. So a short query is not waited for long, and whoever takes up
+        a wait goes on as it was.
         It lies up to a tenth off, so that waits which began together do not poll together.
         """
-        interval = max(time.time() - self.started_at, min(self.first_interval, self.poke_interval))
+        interval = max(
+            (time.time() - self.started_at) * self.growth, min(self.first_interval, self.poke_interval)
+        )
         if not self.exponential_backoff:
             interval = min(interval, self.poke_interval)
         elif self.max_wait is not None:

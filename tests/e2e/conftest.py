@@ -36,7 +36,7 @@ DAGS = HERE / "dags"
 EXAMPLE_DAGS = HERE.parents[1] / "example_dags"
 
 AIRFLOW_2 = AIRFLOW_VERSION.startswith("2.")
-ON_AIRFLOW_2 = {"test_examples.py", "test_ui_airflow_2.py"}
+ON_AIRFLOW_2 = {"test_examples.py", "test_sql.py", "test_ui_airflow_2.py"}
 ON_AIRFLOW_3 = {path.name for path in HERE.glob("test_*.py")} - {"test_ui_airflow_2.py"}
 collect_ignore = sorted(ON_AIRFLOW_3 - ON_AIRFLOW_2 if AIRFLOW_2 else ON_AIRFLOW_2 - ON_AIRFLOW_3)
 

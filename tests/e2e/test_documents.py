@@ -131,11 +131,11 @@ def test_a_command_of_the_documents_works(command: str) -> None:
             ask = f"{command}; {sys.executable} -c '{SHOW_CONNECTION}'"
             shown = subprocess.run(["bash", "-c", ask], check=True, capture_output=True, text=True).stdout
             assert shown.splitlines()[-1] == "https://api.roe-ai.com a-key"
-        case ["python", "-m", "airflow_provider_roe.testing"]:
+        case ["python", "-m", "airflow_provider_roe.testing", *options]:
             shown = subprocess.run(
                 [sys.executable, *command.split()[1:], "--help"], check=True, capture_output=True, text=True
             )
-            assert "--port" in shown.stdout
+            assert {"--port", *options} <= set(re.findall(r"[\w-]+", shown.stdout))
         case _:
             pytest.fail(f"no test runs this: {command}")
 

@@ -42,6 +42,13 @@ EXPECTED_TASKS = {
         "extract": "success",
         "count_rows": "success",
     },
+    "example_roe_sql_checks": {
+        "check_columns": "success",
+        "check_table": "success",
+        "choose": "success",
+        "list_unpaid": "success",
+        "nothing_to_do": "skipped",
+    },
     "example_roe_failed_query": {
         "submit": "success",
         "wait": "skipped",

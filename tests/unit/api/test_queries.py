@@ -97,6 +97,11 @@ class TestRequests:
         with pytest.raises(RoeInputError, match="sql must be a query's text, not"):
             queries.submit_request(sql, ORGANIZATION)
 
+    @pytest.mark.parametrize("sql", ["x" * 2_000_000, "'" * 2_000_000, "\N{GRINNING FACE}" * 500_000])
+    def test_the_answer_to_a_long_one_may_repeat_it(self, sql):
+        request = queries.submit_request(sql, ORGANIZATION)
+        assert len(json.dumps({"id": QUERY, "query": sql})) < request.max_body
+
     def test_a_submit_without_organization_and_worksheet_is_refused_with_both_named(self):
         with pytest.raises(RoeInputError, match="Organization ID") as e:
             queries.submit_request("SELECT 1", None)

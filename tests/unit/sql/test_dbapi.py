@@ -167,7 +167,7 @@ class TestExecutingMany:
 
     @pytest.mark.parametrize(
         ("bound", "value", "queries"),
-        [("MOST_ROWS", 2, 3), ("MOST_CHARACTERS", 6, 3), ("MOST_CHARACTERS", 1, 5)],
+        [("MOST_ROWS", 2, 3), ("MOST_BYTES", 10, 3), ("MOST_BYTES", 1, 5)],
     )
     def test_or_in_a_few(self, cursor, roe, monkeypatch, bound, value, queries):
         monkeypatch.setattr(dbapi, bound, value)
