@@ -110,6 +110,13 @@ def run(roe: RoeSimulator, context: dict[str, Any], name: str, **arguments: Any)
             deferred = e
 
 
+def ended(roe: RoeSimulator, sql: str) -> str:
+    """Submit a query and let it succeed; return its id."""
+    query_id = roe.submit(sql)
+    roe.finish(query_id, "SUCCESS")
+    return query_id
+
+
 def submitted(roe: RoeSimulator) -> int:
     return len(roe.requests_of("submit"))
 
@@ -166,7 +173,7 @@ class TestEach:
         operator = getattr(roe_sql, name)
         with DAG("dag", schedule=None, default_args={"conn_id": "roe_other", "deferrable": True}):
             task = operator(task_id="run", **OPERATORS[name][0])
-            operator.partial(task_id="mapped", **OPERATORS[name][0]).expand(conn_id=["a", "b"])
+            operator.partial(task_id="mapped", **OPERATORS[name][0]).expand(defer_after=[0, 1])
         assert (task.conn_id, task.deferrable) == ("roe_other", True)
 
 
@@ -185,7 +192,7 @@ class TestDeferring:
             )
 
     def test_a_deferral_that_broke_off_looks_at_the_query_that_it_was_for(self, roe, context):
-        context["ti"].xcom_push("query_ids", [roe.submit("SELECT 7"), roe.submit("SELECT 8")])
+        context["ti"].xcom_push("query_ids", [ended(roe, "SELECT 7"), ended(roe, "SELECT 8")])
         operator = new("RoeSQLExecuteQueryOperator", sql=["SELECT 7", "SELECT 8"])
         assert operator.resume_execution("__fail__", {"error": "Trigger failure"}, context) == [
             [(7,)],
@@ -350,7 +357,7 @@ class TestOpenLineage:
 
     def test_after_a_deferral_it_has_the_tables_and_the_query_of_the_process_before(self, roe, context):
         sql = "SELECT 1 FROM documents"
-        query_id = roe.submit(sql)
+        query_id = ended(roe, sql)
         context["ti"].xcom_push("query_ids", [query_id])
         operator = new("RoeSQLCheckOperator", sql=sql)
         event = {"outcome": "success", "ended": {"query_id": query_id, "status": "SUCCESS"}}
