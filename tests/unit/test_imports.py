@@ -208,6 +208,20 @@ def test_a_dag_file_costs_no_library_that_only_running_it_needs():
     assert [name for name in sorted(loaded) if is_within(name, *NOT_FOR_PARSING)] == []
 
 
+def test_nor_does_the_sql_hook_beside_airflow_s_own():
+    code = (
+        "import sys\n"
+        "import airflow.providers.common.sql.operators.sql\n"
+        "before = set(sys.modules)\n"
+        "import airflow_provider_roe.operators.roe_sql\n"
+        "print('loaded', *set(sys.modules) - before)\n"
+    )
+    loaded = loaded_by(code)
+    assert "airflow_provider_roe.hooks.roe_sql" in loaded
+    ours_at_once = {"airflow_provider_roe.sql", "airflow_provider_roe.openlineage"}
+    assert [n for n in sorted(loaded) if is_within(n, *{*NOT_FOR_PARSING} - ours_at_once)] == []
+
+
 def test_starting_airflow_loads_no_more_than_the_provider_s_metadata():
     code = (
         "import airflow, sys\n"

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import inspect
-import subprocess
-import sys
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -482,19 +480,3 @@ class TestOpenLineage:
             [column] = dataset.facets["schema"].fields
             assert (dataset.name, column.name, column.type) == (name, "Total", "Decimal(9, 2)")
         assert found.run_facets["externalQuery"].externalQueryId == next(iter(roe.queries))
-
-
-def test_it_costs_little_beside_what_airflow_s_own_does():
-    code = (
-        "import gc, time\n"
-        "gc.disable()\n"
-        "import airflow.providers.common.sql.hooks.sql\n"
-        "start = time.process_time()\n"
-        "import airflow_provider_roe.hooks.roe_sql\n"
-        "print(time.process_time() - start)\n"
-    )
-    seconds = min(
-        float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
-        for _ in range(3)
-    )
-    assert seconds < 0.06
