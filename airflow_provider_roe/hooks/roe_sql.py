@@ -51,7 +51,7 @@ class RoeSqlHook(DbApiHook):
     Runs SQL on Roe for whatever in Airflow works with SQL databases.
 
     Airflow makes it of every connection of type ``roe``. For its operators and sensors, the parameters are
-    given as ``hook_params``. What goes wrong is an exception of :mod:`airflow_provider_roe.sql.dbapi`, whose
+    given as ``hook_params``. What goes wrong is an exception of ``airflow_provider_roe.sql.dbapi``, whose
     text begins with Roe's reason.
 
     :param roe_conn_id: The Airflow connection of type ``roe``.
@@ -129,7 +129,7 @@ class RoeSqlHook(DbApiHook):
         return ui_field_behaviour()
 
     def test_connection(self) -> tuple[bool, str]:  # type: ignore[override]
-        """Say whether Roe accepts the connection, as :meth:`RoeHook.test_connection` does."""
+        """Say whether Roe accepts the connection, for the Test button of Airflow's connection form."""
         return self.roe.test_connection()
 
     # Queries
@@ -195,13 +195,15 @@ class RoeSqlHook(DbApiHook):
         """Run one query. Unlike DbApiHook, ask for no row count, which would download the result."""
         if self.log_sql:
             self.log.info("Running statement: %s, parameters: %s", sql_statement, parameters)
-        cur.execute(sql_statement, parameters or None)
+        try:
+            cur.execute(sql_statement, parameters or None)
+        finally:
+            if cur.query_id:
+                self.queries.append((sql_statement, cur.query_id))
         self._tell(sql_statement, cur.query_id, sql_parameters=parameters)
 
     def _tell(self, sql: str, query_id: str | None, **more: Any) -> None:
         """Tell Airflow's lineage which query has run."""
-        if query_id:
-            self.queries.append((sql, query_id))
         send_sql_hook_lineage(context=self._for_lineage, sql=sql, job_id=query_id, **more)
 
     @cached_property
@@ -258,6 +260,7 @@ class RoeSqlHook(DbApiHook):
                 self.log.error("%s rows are in %s; the next did not get there.", f"{count:,}", table)
                 raise
         if count:
+            self.queries.append((sql, str(query_id)))
             self._tell(sql, query_id, row_count=count)
 
     def get_df(  # type: ignore[override]
@@ -316,7 +319,7 @@ class RoeSqlHook(DbApiHook):
     @cached_property
     def dialect(self) -> Dialect:
         """How SQL for Roe is written."""
-        return RoeDialect(self)
+        return _Dialect(self)
 
     def get_table_schema(self, table_name: str, schema: str | None = None) -> list[dict[str, str]]:
         """
@@ -416,7 +419,7 @@ def _batches(rows: Iterable[Any], size: int | None) -> Iterator[list[Any]]:
         batch = list(islice(left, size))
 
 
-class RoeDialect(Dialect):
+class _Dialect(Dialect):
     """Writes names as ClickHouse reads them, and asks Roe for columns."""
 
     def escape_word(self, word: str) -> str:

@@ -21,6 +21,7 @@ from airflow_provider_roe.exceptions import (
 from airflow_provider_roe.hooks.roe_sql import RoeSqlHook
 from airflow_provider_roe.operators._query_task import SubmittingTask
 from airflow_provider_roe.sql import dbapi
+from airflow_provider_roe.waiting.blocking import FIRST_INTERVAL
 from airflow_provider_roe.waiting.wait import seconds
 
 if TYPE_CHECKING:
@@ -138,10 +139,11 @@ class RoeSQLTask(SubmittingTask, common.BaseSQLOperator):
             self._hook.connect = dbapi.Connection
 
     def _new_wait(self, started_at: float) -> Wait:
-        hook = self._hook
-        return self._wait_for_query(
-            started_at=started_at, timeout=hook.timeout, poke_interval=hook.poll_interval
+        wait = self._wait_for_query(
+            started_at=started_at, timeout=self._hook.timeout, poke_interval=self._hook.poll_interval
         )
+        wait.first_interval = FIRST_INTERVAL
+        return wait
 
     def _outcome(self, event: Any) -> dict[str, Any] | BaseException:
         """Return what has ended well, or what the task raises; with Roe's reason, for DB-API errors."""

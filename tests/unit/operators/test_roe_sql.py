@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import math
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -9,6 +10,8 @@ import pytest
 from airflow import __version__ as airflow_version
 from airflow.providers.common.compat.sdk import DAG, AirflowException, AirflowFailException, TaskDeferred
 from airflow.providers.common.sql.operators import sql as common
+from airflow.providers.openlineage.extractors.manager import ExtractorManager
+from airflow.utils.state import TaskInstanceState
 from packaging.version import Version
 
 from airflow_provider_roe.exceptions import RoeQueryFailedError
@@ -335,3 +338,38 @@ class TestArguments:
         with pytest.raises(dbapi.NotSupportedError, match="Roe cannot choose a database"):
             new("RoeSQLCheckOperator", sql="SELECT 1", database="sales").execute(context)
         assert roe.requests == []
+
+
+class TestOpenLineage:
+    """What its provider finds after a task; what Airflow's own operators tell is in the hook's tests."""
+
+    def extract(self, operator: RoeSQLTask) -> Any:
+        return ExtractorManager().extract_metadata(
+            SimpleNamespace(run_id="r"), operator, TaskInstanceState.SUCCESS, SimpleNamespace(task=operator)
+        )
+
+    def test_after_a_deferral_it_has_the_tables_and_the_query_of_the_process_before(self, roe, context):
+        sql = "SELECT 1 FROM documents"
+        query_id = roe.submit(sql)
+        context["ti"].xcom_push("query_ids", [query_id])
+        operator = new("RoeSQLCheckOperator", sql=sql)
+        event = {"outcome": "success", "ended": {"query_id": query_id, "status": "SUCCESS"}}
+        operator.resume_execution("execute_complete", {"event": event}, context)
+        found = self.extract(operator)
+        assert [dataset.name for dataset in found.inputs] == ["default.documents"]
+        assert found.run_facets["externalQuery"].externalQueryId == query_id
+
+    def test_a_query_that_failed_is_told_with_its_id(self, roe, context):
+        operator = new("RoeSQLCheckOperator", sql="SELECT 1 FROM nowhere")
+        with pytest.raises(dbapi.ProgrammingError):
+            operator.execute(context)
+        assert self.extract(operator).run_facets["externalQuery"].externalQueryId == next(iter(roe.queries))
+
+    def test_the_columns_of_tables_are_none_of_the_task_s_queries(self, roe, context):
+        operator = new(
+            "RoeSQLCheckOperator", sql="SELECT 1 FROM documents", hook_params={"openlineage_schemas": True}
+        )
+        operator.execute(context)
+        self.extract(operator)
+        assert len(roe.queries) == 2
+        assert len(context["ti"].xcoms["query_ids"]) == 1
