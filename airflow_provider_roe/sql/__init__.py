@@ -1,1 +1,1 @@
-"""SQL for Roe: parameters are bound here, for its API takes none."""
+"""SQL for and from other code: literals (binding) and dbapi (PEP 249)."""

@@ -48,8 +48,8 @@ _TOKEN = re.compile(
 )
 _PERCENT = re.compile(r"%(?:s|%|\([^()]*\)s)?")
 _EDGE_OF_BLOCK = re.compile(r"/\*|\*/")
-#: What a literal must not touch: 'a''b' is one string, and 1 beside 0 is ten.
-_JOINS = re.compile(r"[\w$'\"`\u2018\u2019\u201C\u201D]")
+#: What a literal must not touch: 'a''b' is one string, 1 beside 0 is ten, and 1 beside .5 is one and a half.
+_JOINS = re.compile(r"[\w.$'\"`\u2018\u2019\u201C\u201D]")
 
 
 def literal(value: object) -> str:
@@ -155,8 +155,8 @@ def _key(placeholder: re.Match[str], named: bool, count: int) -> str | int:
 def _check_apart(sql: str, start: int, end: int) -> None:
     if _JOINS.match(sql[start - 1 : start]) or _JOINS.match(sql, end):
         raise RoeInputError(
-            f"sql has the placeholder {sql[start:end]} at character {start + 1} right beside a word, a quote"
-            " or another placeholder: put a space between, or write %% for a % that is meant."
+            f"sql has the placeholder {sql[start:end]} at character {start + 1} right beside a word, a dot, a"
+            " quote or another placeholder: put a space between, or write %% for a % that is meant."
         )
 
 

@@ -73,6 +73,7 @@ def dags(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for example in EXAMPLE_DAGS.glob("*.py"):
             code = re.sub(r'\["STARTED", \d+\]', '["STARTED", 45]', example.read_text())
             (dags / example.name).write_text(code)
+        (dags / "sql_deferrable.py").symlink_to(DAGS / "sql_deferrable.py")
     else:
         for source in (DAGS, EXAMPLE_DAGS):
             (dags / source.name).symlink_to(source)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_roe.exceptions import RoeInputError
 from airflow_provider_roe.sql.literals import bind, literal
-from tests.unit.sql.engine import evaluate, run
+from tests.unit.sql.engine import AS_TEXT, evaluate, run
 
 TYPES = {
     bool: "Bool",
@@ -145,6 +145,35 @@ PIECES = [
         "\\u0027",
     ),
 ]
+#: What may stand around a placeholder, and stuff for it that may end it early, or open another
+ENCLOSED = [
+    *((", '", "'"), (', "', '"'), (", `", "`"), (", ‘", "’"), (", $$", "$$"), (", $a$", "$a$"), (", ", "")),
+    *((" /*", "*/"), (" --", "\n"), (" # ", "\n"), (" #!", "\n"), (" //", "\n"), ("", " ")),
+]
+STUFF = [
+    *(
+        "'",
+        "''",
+        '"',
+        "`",
+        "\\",
+        "\n",
+        "\r",
+        "--",
+        "-",
+        "\u2212",
+        "#",
+        "# ",
+        "//",
+        "/",
+        "/*",
+        "*/",
+        "$$",
+        "$a$",
+        "$a b$",
+    ),
+    *("$é$", "$", "a", "1", ".", "‘", "’", "“", "”", " ", " , "),
+]
 texts = st.lists(st.sampled_from(PIECES) | st.text(max_size=5), max_size=8).map("".join)
 ints = (
     st.integers(-(2**255), 2**256 - 1)
@@ -192,6 +221,24 @@ tuples = st.lists(st.one_of(st.none(), lists, *SCALARS.values()), max_size=4).ma
 dicts = st.dictionaries(texts, narrow | st.none(), max_size=4) | st.dictionaries(
     narrow, st.lists(texts, max_size=3), max_size=4
 )
+
+
+COLUMNS = {
+    "String": texts,
+    "Float64": st.floats(),
+    "Int256": st.integers(-(2**255), 2**255 - 1),
+    "Decimal(76, 4)": small_decimals,
+    "Date32": dates,
+    "DateTime64(6, 'UTC')": datetimes,
+    "Time64(6)": spans,
+    "UUID": st.uuids(),
+    "Array(String)": st.lists(texts, max_size=3),
+    "Map(String, Int64)": st.dictionaries(texts, st.integers(-(2**63), 2**63 - 1), max_size=3),
+}
+
+
+def enclosed(edges: tuple[str, str], stuff: str) -> str:
+    return stuff.join(edges)
 
 
 class TestOnTheEngine:
@@ -262,6 +309,39 @@ class TestOnTheEngine:
         assert rows[1] == [hostile, hostile]
         assert rows[2] == [" ' ", hostile, "a' ", hostile]
         assert [str(value) for value in rows[3]] == ["1"]
+
+    def test_what_the_binder_takes_for_a_placeholder_is_a_value_to_the_engine(self):
+        stuff = st.lists(st.sampled_from(STUFF), max_size=3).map("".join)
+        part = st.builds(enclosed, st.sampled_from(ENCLOSED), stuff)
+        templates = examples(st.builds("SELECT 1{}, %s{}{}".format, part, part, part), 800)
+        bound = []
+        for template in templates:
+            try:
+                bound.append((template, bind(template, ["MARK"])))
+                bound.append((template, bind(template, [7770777])))
+            except RoeInputError:
+                continue
+        formatted = evaluate([f"formatQueryOrNull({literal(sql)})" for _, sql in bound])
+        parsed = [
+            (template, cell.value)
+            for (template, _), cell in zip(bound, formatted, strict=True)
+            if cell.value is not None
+        ]
+        print("templates:", len(templates), "texts bound:", len(bound), "SQL to the engine:", len(parsed))
+        assert parsed
+        for template, text in parsed:
+            assert re.search(r"(?<!\\)'MARK'|(?<![\w.'])7770777(?![\w.'])", text), (template, text)
+
+    def test_rows_of_values_hold_what_was_bound(self):
+        drawn = {column: examples(strategy, 30) for column, strategy in COLUMNS.items()}
+        queries = []
+        for column, values in drawn.items():
+            rows = ", ".join(bind("(%s, %s)", [i, value]) for i, value in enumerate(values))
+            table = f"format(Values, {literal(f'i Int64, v {column}')}, {literal(rows)})"
+            queries.append(f"SELECT v FROM {table} ORDER BY i{AS_TEXT}")
+        for answer, values in zip(run(queries), drawn.values(), strict=True):
+            for [cell], value in zip(answer, values, strict=True):
+                assert is_same(cell.value, value), f"{value!r} came to {cell}"
 
 
 def test_nothing_in_a_string_s_literal_means_anything_to_others():
@@ -357,6 +437,8 @@ class TestBind:
             ("1%s", [1], "right beside"),
             ("'a'%s", ["b"], "right beside"),
             ("%s'a'", ["b"], "right beside"),
+            ("1.%s", [1], "right beside"),
+            ("%s.5", [1], "right beside"),
             ("7 %sum(x)", [1], "right beside"),
         ],
     )
