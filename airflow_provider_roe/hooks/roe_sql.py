@@ -229,8 +229,8 @@ class RoeSqlHook(DbApiHook):
         """
         Write rows of Python values into a table, many in a query.
 
-        Each query that has succeeded stays, whatever becomes of the next: the log says how many rows those
-        are.
+        Each query that has succeeded stays, whatever becomes of the next: log and error say how many rows
+        those are.
 
         :param table: The table's name, as SQL writes it.
         :param rows: Sequences of values. They may come from a generator.
@@ -257,7 +257,11 @@ class RoeSqlHook(DbApiHook):
                     count += len(batch)
                     self.log.info("Inserted %s rows into %s so far", f"{count:,}", table)
             except Exception:
-                self.log.error("%s rows are in %s; the next did not get there.", f"{count:,}", table)
+                self.log.error(
+                    "The first %s rows are in %s; the error says how many of the next batch are.",
+                    f"{count:,}",
+                    table,
+                )
                 raise
         if count:
             self.queries.append((sql, str(query_id)))

@@ -301,7 +301,7 @@ class TestInsertRows:
         with pytest.raises(dbapi.DatabaseError):
             hook.insert_rows("documents", [(99, *rows[0][1:]), *rows], commit_every=1)
         told = capsys.readouterr().out
-        assert "1 rows are in documents; the next did not get there" in told
+        assert "The first 1 rows are in documents" in told
         assert "secret" not in told
 
     @pytest.mark.parametrize(
