@@ -54,6 +54,7 @@ ENDS = {
     "transfer": "success",
     "transfer_fails": "failed",
     "paged_transfer": "success",
+    "bulk_load_fails": "failed",
     "sensor": "success",
     "sensor_fails": "failed",
     "decorator": "success",
@@ -152,6 +153,7 @@ def deferred(clickhouse: RoeSimulator, airflow: LocalAirflow, connect: Callable[
     """Run the deferrable operators on a real triggerer, and return their tasks by id."""
     for sql in (
         "CREATE TABLE IF NOT EXISTS days (day Date, amount Int64) ENGINE = MergeTree ORDER BY day",
+        "CREATE TABLE amounts (amount Int64) ENGINE = MergeTree ORDER BY amount",
         "TRUNCATE TABLE days",
         "INSERT INTO days VALUES ('2026-03-01', 10), ('2026-03-01', 20), ('2026-03-08', 30)",
     ):
@@ -187,6 +189,18 @@ def test_a_deferred_task_ends_as_it_should(operator: str, deferred: dict[str, An
     assert well["state"] == "success", well["log"]()
     assert badly["state"] == "failed", badly["log"]()
     assert REASONS[operator] in badly["log"]()
+
+
+def test_a_transfer_whose_queries_run_in_the_triggerer_ends_as_it_should(
+    clickhouse: RoeSimulator, deferred: dict[str, Any]
+) -> None:
+    well, badly = deferred["transfer"], deferred["transfer_fails"]
+    assert well["state"] == "success", well["log"]()
+    assert badly["state"] == "failed", badly["log"]()
+    assert "UNKNOWN_TABLE" in badly["log"]()
+    query_id = clickhouse.submit("SELECT sum(amount), count() FROM amounts", QueryPlan(statuses=()))
+    until(lambda: clickhouse.queries[query_id].finished_at is not None)
+    assert clickhouse.queries[query_id].as_result()["results"][0]["result_rows"] == [["60", "3"]]
 
 
 def test_a_deferred_branch_is_followed(deferred: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ from airflow.providers.common.compat.sdk import dag, task
 from airflow.providers.common.sql.operators.generic_transfer import GenericTransfer
 from airflow.providers.common.sql.operators.sql import (
     BranchSQLOperator,
+    SQLBulkLoadOperator,
     SQLCheckOperator,
     SQLColumnCheckOperator,
     SQLExecuteQueryOperator,
@@ -178,6 +179,7 @@ def sql_matrix():
             page_size=2,
             **TRANSFER,
         ),
+        SQLBulkLoadOperator(task_id="bulk_load_fails", table="given", tmp_file=__file__, **ROE),
         SqlSensor(
             task_id="sensor",
             sql="SELECT count(*) FROM days WHERE amount > %(least)s",
