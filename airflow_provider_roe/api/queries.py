@@ -141,7 +141,7 @@ class StatementResult:
 
     def serialize(self) -> NoReturn:
         """Refuse to become an XCom, when Airflow asks for one."""
-        refuse_xcom(self, "its rows, or those that RoeHook.run returns")
+        refuse_xcom(self, "its rows, or those that RoeHook.query returns")
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +160,7 @@ class QueryResult:
 
     def serialize(self) -> NoReturn:
         """Refuse to become an XCom, when Airflow asks for one."""
-        refuse_xcom(self, "the rows of its results, or those that RoeHook.run returns")
+        refuse_xcom(self, "the rows of its results, or those that RoeHook.query returns")
 
 
 def status_request(query_id: object, organization_id: str | None) -> Request:

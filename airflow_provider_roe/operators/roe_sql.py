@@ -130,7 +130,7 @@ class RoeSQLTask(SubmittingTask, common.BaseSQLOperator):
         except RoeError as e:
             if isinstance(e.__cause__ or e, RoeResultError | RoeNotFoundError):
                 # A try that attached to the query would end the same way, for ever.
-                self._forget(context)
+                queries.forget_last()
             raise
         except Exception:
             self._forget(context)
@@ -207,6 +207,12 @@ class _Queries:
                 self.task.log.info("Attaching to query %s, which an earlier try has submitted", query_id)
                 return query_id
         return None
+
+    def forget_last(self) -> None:
+        """Let a retry submit the last query anew, and none before it."""
+        del self._kept[max(self._next - 1, 0) :]
+        if self._store is not None:
+            self._store.set(self.task.external_id_key, self._kept)
 
     def wait(self) -> None:
         """Wait until the query that was submitted last has succeeded, here or in the triggerer."""

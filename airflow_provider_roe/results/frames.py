@@ -79,8 +79,6 @@ def last_tables(result: SpooledResult, rows_each: int | None = None) -> Iterator
     result.check_names()
     for statement, batches in result.batches():
         if statement is not result.statements[-1]:
-            for _ in batches:
-                pass
             continue
         columns = schema(statement)
         found = record_batches(statement, batches, columns)

@@ -43,8 +43,6 @@ if TYPE_CHECKING:
 
     from airflow_provider_roe.results.spool import Batch, SpooledResult, Statement
 
-    Parameters = Sequence[Any] | Mapping[str, Any] | None
-
 apilevel: Final = "2.0"
 #: Threads may share the module, but not a connection
 threadsafety: Final = 1
@@ -317,7 +315,7 @@ class Cursor:
 
     # Executing
 
-    def execute(self, operation: str, parameters: Parameters = None) -> Self:
+    def execute(self, operation: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> Self:
         """
         Run SQL, and wait until it has ended.
 
@@ -418,10 +416,10 @@ class Cursor:
         raise StopIteration
 
     def setinputsizes(self, sizes: Sequence[Any]) -> None:
-        """Ignore the sizes: values say themselves what they are."""
+        """Leave all as it is: values say themselves what they are."""
 
     def setoutputsize(self, size: int, column: int | None = None) -> None:
-        """Ignore the size: cells of any size are read whole."""
+        """Leave all as it is: cells of any size are read whole."""
 
     def close(self) -> None:
         """Close the cursor, and remove the file that holds its rows."""

@@ -450,9 +450,9 @@ class TestXCom:
             (ENDED, r"its as_dict\(\)"),
             (
                 queries.QueryResult(QUERY, "SUCCESS", None, ()),
-                "the rows of its results, or those that RoeHook.run",
+                "the rows of its results, or those that RoeHook.query",
             ),
-            (queries.StatementResult("SELECT 1", 0, (), (), ()), "its rows, or those that RoeHook.run"),
+            (queries.StatementResult("SELECT 1", 0, (), (), ()), "its rows, or those that RoeHook.query"),
         ],
         ids=lambda value: type(value).__name__,
     )

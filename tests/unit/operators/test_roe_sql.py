@@ -325,6 +325,24 @@ class TestNextTry:
             new("RoeSQLCheckOperator", sql="SELECT 1").execute(next_try(context))
             assert submitted(roe) == 2
 
+        @pytest.mark.parametrize("call", ["status", "result"])
+        def test_nor_does_what_came_before_a_query_that_roe_has_lost(self, roe, context, call):
+            operator = new("RoeSQLExecuteQueryOperator", sql=list(self.SQL))
+            submit = operator.hook.submit_query
+
+            def submit_and_lose(sql: str) -> Any:
+                submitted = submit(sql)
+                if sql == self.SQL[1]:
+                    roe.add_fault(Fault(call=call, query_id=submitted.query_id, status_code=404))
+                return submitted
+
+            operator.hook.submit_query = submit_and_lose
+            with pytest.raises(dbapi.OperationalError, match="Roe knows no such query"):
+                operator.execute(context)
+            value = new("RoeSQLExecuteQueryOperator", sql=list(self.SQL)).execute(next_try(context))
+            assert value == [None, [(2,)]]
+            assert [query.sql for query in roe.queries.values()] == [*self.SQL, self.SQL[1]]
+
         def test_not_durable_it_submits_anew(self, roe, context):
             for _ in range(2):
                 new("RoeSQLCheckOperator", sql="SELECT 1", durable=False).execute(next_try(context))
