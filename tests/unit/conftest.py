@@ -143,3 +143,16 @@ def look_ups(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     hook = SimpleNamespace(get_connection=counted(BaseHook.get_connection))
     monkeypatch.setattr(lookup, "BaseHook", hook)
     return asked_for
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Return what SQL hooks tell of their lineage, which does not get to Airflow's collector."""
+    told: list[dict[str, Any]] = []
+
+    class Collector:
+        def add_extra(self, context: Any, key: str, value: dict[str, Any]) -> None:
+            told.append({"context": context, "key": key} | value)
+
+    monkeypatch.setattr("airflow.providers.common.sql.hooks.lineage.get_hook_lineage_collector", Collector)
+    return told

@@ -8,7 +8,6 @@ import pandas
 import polars
 import pytest
 from airflow.providers.common.compat.sdk import BaseHook
-from airflow.providers.common.sql.hooks import lineage
 from airflow.providers.common.sql.hooks.handlers import fetch_all_handler, fetch_one_handler
 from airflow.providers.common.sql.hooks.sql import DbApiHook
 from airflow.providers.common.sql.operators import sql as operators
@@ -30,6 +29,9 @@ if TYPE_CHECKING:
 SQL = "SELECT 1 AS n, 'one' AS word UNION ALL SELECT 2, NULL"
 ROWS = [(1, "one"), (2, None)]
 OTHER_ORGANIZATION = "11111111-2222-4333-8444-555555555555"
+
+
+pytestmark = pytest.mark.usefixtures("told")
 
 
 @pytest.fixture(autouse=True)
@@ -393,18 +395,6 @@ def test_each_method_takes_what_airflow_s_takes(name):
 
 
 class TestLineage:
-    @pytest.fixture
-    def told(self, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-        """Return what Airflow's collector of lineage is told."""
-        told: list[dict[str, Any]] = []
-
-        class Collector:
-            def add_extra(self, context: Any, key: str, value: dict[str, Any]) -> None:
-                told.append({"context": context, "key": key} | value)
-
-        monkeypatch.setattr(lineage, "get_hook_lineage_collector", Collector)
-        return told
-
     def test_it_has_each_query_with_its_id(self, roe, hook, told):
         hook.run(["SELECT 1", "SELECT 2"])
         hook.get_df("SELECT %s AS n", [3])

@@ -66,6 +66,9 @@ QUERY = "7d9c3b1e-52f4-4a8d-9e60-1b7f2c4d8a35"
 RUNS_ON = QueryPlan(statuses=[("STARTED", math.inf)])
 
 
+pytestmark = pytest.mark.usefixtures("told")
+
+
 @pytest.fixture(autouse=True)
 def _connected(roe: RoeSimulator, connect: Callable[..., None]) -> None:
     connect(roe)
