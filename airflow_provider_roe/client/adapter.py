@@ -8,7 +8,7 @@ import time
 from http.client import HTTPResponse
 from typing import TYPE_CHECKING, Any
 
-from requests.adapters import HTTPAdapter
+import requests
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 from urllib3.util.connection import allowed_gai_family, create_connection
 
@@ -16,11 +16,10 @@ from airflow_provider_roe.client.heads import read_head
 from airflow_provider_roe.client.transport import ProxyRefusal
 
 if TYPE_CHECKING:
-    import requests
     from urllib3 import HTTPConnectionPool
 
 
-class Adapter(HTTPAdapter):
+class Adapter(requests.adapters.HTTPAdapter):
     """Sends requests over connections of our own kind, whatever else is special about them."""
 
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> HTTPConnectionPool:

@@ -112,10 +112,10 @@ def download(
 def _response(
     connection: RoeConnection, request: Request, answer: requests.Response, body: bytearray, request_id: str
 ) -> Response:
-    from requests.structures import CaseInsensitiveDict
+    import requests
 
     # The first of a repeated field counts, as on a loop; requests would join them.
-    headers = CaseInsensitiveDict(reversed(list(answer.raw.headers.iteritems())))
+    headers = requests.structures.CaseInsensitiveDict(reversed(list(answer.raw.headers.iteritems())))
     return make_response(connection, request, answer.status_code, headers, body, request_id)
 
 

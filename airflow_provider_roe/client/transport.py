@@ -61,12 +61,13 @@ def named_bundle(connection: RoeConnection) -> tuple[str, str] | None:
 
 def ca_bundle(connection: RoeConnection) -> str | bool:
     """Return the path of the CA bundle that both transports verify certificates with; False for none."""
-    from requests.utils import DEFAULT_CA_BUNDLE_PATH
+    # Not a module of it: of two threads that import one and the whole, one may get half of it.
+    import requests
 
     named = named_bundle(connection)
     if named:
         return named[1]
-    return connection.verify and str(DEFAULT_CA_BUNDLE_PATH)
+    return connection.verify and str(requests.utils.DEFAULT_CA_BUNDLE_PATH)
 
 
 def tls_context(connection: RoeConnection) -> ssl.SSLContext | bool:
@@ -117,11 +118,12 @@ def find_proxy(connection: RoeConnection) -> Proxy | None:
 
     :raises RoeInputError: It is none that both transports can use.
     """
-    from requests.utils import get_environ_proxies, select_proxy
+    import requests
     from urllib3.exceptions import LocationParseError
     from urllib3.util import parse_url
 
-    found = (select_proxy(connection.base_url, get_environ_proxies(connection.base_url)) or "").strip()
+    proxies = requests.utils.get_environ_proxies(connection.base_url)
+    found = (requests.utils.select_proxy(connection.base_url, proxies) or "").strip()
     if not found:
         return None
     variable = _variable(found, (f"{connection.base_url.partition(':')[0]}_proxy", "all_proxy"))

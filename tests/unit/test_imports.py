@@ -243,3 +243,36 @@ def test_the_provider_s_metadata_needs_the_standard_library_alone():
     )
     others = {name.partition(".")[0] for name in loaded_by(code)} - sys.stdlib_module_names
     assert others == {"airflow_provider_roe"}
+
+
+AT_ONCE = """
+import sys, threading, time
+from concurrent.futures import ThreadPoolExecutor
+from importlib.abc import MetaPathFinder
+from airflow_provider_roe.client import transport
+from airflow_provider_roe.client.connection import RoeConnection
+
+half_way = threading.Event()
+
+class Pause(MetaPathFinder):
+    def find_spec(self, name, *_):
+        if name == "requests.exceptions":
+            half_way.set()
+            time.sleep(0.5)
+
+def ask():
+    half_way.wait()
+    return transport.ca_bundle(RoeConnection("roe_default", "https://api.roe-ai.com", "key"))
+
+assert not any(name.partition(".")[0] == "requests" for name in sys.modules)
+sys.meta_path.insert(0, Pause())
+with ThreadPoolExecutor() as pool:
+    asked = pool.submit(ask)
+    import requests
+print("loaded", asked.result())
+"""
+
+
+def test_a_thread_gets_all_of_requests_while_another_imports_it():
+    # As in a triggerer, where others' code runs in threads, too.
+    assert loaded_by(AT_ONCE)
