@@ -1,13 +1,8 @@
-"""
-The SQL operators that wait in the triggerer: of each a task that is to end well, and one to fail.
-
-Airflow's own transfer has its queries run there.
-"""
+"""The SQL operators that wait in the triggerer: of each a task that is to end well, and one to fail."""
 
 from __future__ import annotations
 
 from airflow.providers.common.compat.sdk import dag, task
-from airflow.providers.common.sql.operators.generic_transfer import GenericTransfer
 
 from airflow_provider_roe.operators.roe_sql import (
     RoeBranchSQLOperator,
@@ -62,16 +57,6 @@ def sql_deferrable():
     for operator, (both, well, badly) in OPERATORS.items():
         operator(task_id=operator.__name__, **both, **well, **roe)
         operator(task_id=f"{operator.__name__}_fails", **both, **badly, **roe)
-    for task_id, table in (("transfer", "days"), ("transfer_fails", "nowhere")):
-        GenericTransfer(
-            task_id=task_id,
-            sql=f"SELECT amount FROM {table} ORDER BY amount",
-            destination_table="amounts",
-            page_size=2,
-            deferrable=True,
-            source_conn_id="roe_sql",
-            destination_conn_id="roe_sql",
-        )
     choose = RoeBranchSQLOperator(
         task_id="branch",
         sql="SELECT count(*) = 4 FROM days",

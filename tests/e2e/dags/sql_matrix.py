@@ -41,6 +41,7 @@ TABLES = [
     "INSERT INTO days VALUES ('2026-03-01', 10), ('2026-03-01', 20), ('2026-03-08', 30)",
     "CREATE TABLE copies (day Date, amount Nullable(Int64)) ENGINE = MergeTree ORDER BY day",
     "CREATE TABLE pages (day Date, amount Nullable(Int64)) ENGINE = MergeTree ORDER BY day",
+    "CREATE TABLE deferred (amount Nullable(Int64)) ENGINE = Memory",
     "CREATE TABLE given (n Int64, word String) ENGINE = MergeTree ORDER BY n",
 ]
 VALUES = """
@@ -179,6 +180,23 @@ def sql_matrix():
             page_size=2,
             **TRANSFER,
         ),
+        # On a triggerer of Airflow 3.3 with LocalExecutor, a deferral that is back early may lose its task.
+        GenericTransfer(
+            task_id="deferred_transfer",
+            sql="SELECT amount FROM days ORDER BY amount",
+            destination_table="deferred",
+            page_size=2,
+            deferrable=True,
+            **TRANSFER,
+        ),
+        GenericTransfer(
+            task_id="deferred_transfer_fails",
+            sql="SELECT amount FROM nowhere",
+            destination_table="deferred",
+            page_size=2,
+            deferrable=True,
+            **TRANSFER,
+        ),
         SQLBulkLoadOperator(task_id="bulk_load_fails", table="given", tmp_file=__file__, **ROE),
         SqlSensor(
             task_id="sensor",
@@ -204,7 +222,11 @@ def sql_matrix():
         tables >> choose >> ways
     copied = SQLExecuteQueryOperator(
         task_id="copied",
-        sql="SELECT 'copies', count() FROM copies UNION ALL SELECT 'pages', count() FROM pages ORDER BY 1",
+        sql=(
+            "SELECT * FROM (SELECT 'copies' AS copy, count() FROM copies"
+            " UNION ALL SELECT 'pages', count() FROM pages"
+            " UNION ALL SELECT 'deferred', count() FROM deferred) ORDER BY copy"
+        ),
         trigger_rule="all_done",
         **ROE,
     )
