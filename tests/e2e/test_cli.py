@@ -39,7 +39,7 @@ def test_providers_list_names_package_and_version(
 
 def test_providers_get_shows_the_metadata(cli: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     shown = cli("providers", "get", "airflow-provider-roe", "--full", "--output", "json").stdout
-    assert "airflow_provider_roe.hooks.roe.RoeHook" in shown
+    assert "airflow_provider_roe.hooks.roe_sql.RoeSqlHook" in shown
 
 
 def test_providers_hooks_lists_the_connection_type(
@@ -47,7 +47,7 @@ def test_providers_hooks_lists_the_connection_type(
 ) -> None:
     hooks = json.loads(cli("providers", "hooks", "--output", "json").stdout)
     [hook] = [hook for hook in hooks if hook["connection_type"] == "roe"]
-    assert hook["class"] == "airflow_provider_roe.hooks.roe.RoeHook"
+    assert hook["class"] == "airflow_provider_roe.hooks.roe_sql.RoeSqlHook"
     assert hook["conn_id_attribute_name"] == "roe_conn_id"
     assert hook["package_name"] == "airflow-provider-roe"
     assert hook["hook_name"] == "Roe AI"
