@@ -31,6 +31,7 @@ from airflow_provider_roe.exceptions import (
     RoeRequestError,
     RoeResultError,
     RoeTimeoutError,
+    RoeUnavailableError,
 )
 from airflow_provider_roe.sql.literals import bind
 from airflow_provider_roe.waiting.blocking import wait_for_query
@@ -339,7 +340,7 @@ class Cursor:
 
         An ``INSERT … VALUES (…)`` becomes few queries, of many rows each: at most 10,000, and 1 MiB of JSON.
         Whatever else it is becomes a query each. When one fails, the others are not run; those before it are
-        in effect, and the error says how many they were.
+        in effect, and the error says how many they were, and whether the one that failed may be, too.
 
         :param operation: The SQL, with placeholders as :meth:`execute` takes them.
         :param seq_of_parameters: The sets of parameters.
@@ -353,15 +354,18 @@ class Cursor:
                 self._run(sql)
                 done += sets
         except Error as e:
-            raise type(e)(
-                f"{e} {done:,} sets of parameters were executed before; those that follow were not sent."
-            ) from (e.__cause__ or e)
-        if _INSERT.fullmatch(operation):
+            self._ended = None  # the result of one before it is not that of them all
+            text = f"{e} {done:,} sets of parameters were executed before; those that follow were not sent."
+            if isinstance(e, OperationalError) and (self.query_id or _may_have_acted(e.__cause__)):
+                text += " The query that failed may be in effect."
+            raise type(e)(text) from (e.__cause__ or e)
+        if _insert_of_a_row(operation):
             self._inserted = done
         return self
 
     def _run(self, sql: str) -> None:
-        self._ended, self.query_id = None, self.connection._submit(sql)
+        self._ended = self.query_id = None
+        self.query_id = self.connection._submit(sql)
         self.connection._wait(self.query_id)
         self._ended = self.query_id
 
@@ -509,10 +513,20 @@ def _tuples(statement: Statement, batches: Iterator[Batch]) -> Iterator[tuple[An
         yield from zip(*columns, strict=True)
 
 
+def _may_have_acted(cause: BaseException | None) -> bool:
+    """Say whether Roe may have taken a query of which it did not say so."""
+    return isinstance(cause, RoeUnavailableError) and not cause.repeatable
+
+
+def _insert_of_a_row(operation: object) -> re.Match[str] | None:
+    """Return the parts of an INSERT of one row; None for whatever else it is."""
+    return _INSERT.fullmatch(operation) if isinstance(operation, str) else None
+
+
 def _bound(operation: str, sets: Iterable[Sequence[Any] | Mapping[str, Any]]) -> Iterator[tuple[str, int]]:
     """Yield the SQL to run for some sets of parameters, and for how many of them each is."""
     with _as_dbapi_errors():
-        insert = _INSERT.fullmatch(operation)
+        insert = _insert_of_a_row(operation)
         if not insert:
             for parameters in sets:
                 yield bind(operation, parameters), 1

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_roe.sql import dbapi
-from airflow_provider_roe.testing import Fault
+from airflow_provider_roe.testing import Fault, QueryPlan
 from airflow_provider_roe.testing.query import Query
 
 
@@ -124,9 +124,28 @@ class TestBatchesOfAnInsert:
     def test_whose_answer_was_lost_are_not_sent_again(self, cursor, connect, roe):
         connect(roe, retry_window=30)
         roe.add_fault(Fault(call="submit", reset="body", executed=True))
-        with pytest.raises(dbapi.OperationalError, match="0 sets of parameters were executed before"):
+        with pytest.raises(
+            dbapi.OperationalError, match=r"0 sets of parameters were executed before.* may be in effect"
+        ):
             cursor.executemany("INSERT INTO t VALUES (%s)", [("1",)])
         assert len(roe.requests_of("submit")) == 1
+
+    def test_that_were_not_seen_to_end_say_that_they_may_be_in_effect(self, cursor, roe):
+        roe.add_fault(Fault(call="status", status_code=401))
+        with pytest.raises(dbapi.OperationalError, match="may be in effect"):
+            cursor.executemany("INSERT INTO t VALUES (%s)", [("1",)])
+
+    @pytest.mark.parametrize("code", [400, 401, 403, 429])
+    def test_that_were_refused_do_not(self, cursor, roe, code):
+        roe.add_fault(Fault(call="submit", status_code=code))
+        with pytest.raises(dbapi.Error, match=r"those that follow were not sent\.$"):
+            cursor.executemany("INSERT INTO t VALUES (%s)", [("1",)])
+
+    @pytest.mark.parametrize("operation", [None, b"INSERT INTO t VALUES (%s)"], ids=repr)
+    def test_of_what_is_no_text_are_refused(self, cursor, roe, operation):
+        with pytest.raises(dbapi.ProgrammingError, match="sql must be a text"):
+            cursor.executemany(operation, [("1",)])
+        assert roe.requests == []
 
 
 @pytest.mark.parametrize(
@@ -137,3 +156,17 @@ def test_a_refusal_begins_with_roe_s_reason(cursor, roe, code, error):
     roe.add_fault(Fault(call="submit", status_code=code, body={"detail": "Not this one"}))
     with pytest.raises(error, match=r"^Not this one\. .*Request id"):
         cursor.execute("SELECT 1")
+
+
+@pytest.mark.parametrize("last", [object(), "refused"], ids=["unbound", "refused"])
+def test_sets_of_parameters_that_failed_leave_no_result_of_those_before(cursor, roe, last):
+    roe.plan = QueryPlan(statuses=())
+
+    def sets():
+        yield ("1",)
+        roe.add_fault(Fault(call="submit", status_code=403))
+        yield (last,)
+
+    with pytest.raises(dbapi.Error, match="1 sets of parameters were executed before"):
+        cursor.executemany("SELECT %s", sets())
+    assert (cursor.rowcount, cursor.description) == (-1, None)
