@@ -23,13 +23,23 @@ signal.signal(signal.SIGTERM, signal.default_int_handler)
 LINES = ["2.11-3.11", "2.11-3.12", "3.0-3.11", "3.0-3.12", "3-3.13"]
 
 
+#: What takes longest and has nothing to do with Airflow's version: `make test` runs it
+ELSEWHERE = [
+    "tests/integration/test_many_waits.py",
+    "tests/integration/test_large_results.py",
+    "tests/unit/sql/test_literals.py",
+    "tests/unit/testing/test_clickhouse.py",
+]
+
+
 @nox.session
 @nox.parametrize("line, python", [nox.param(*each.split("-"), id=each) for each in LINES])
 def line(session: nox.Session, line: str) -> None:
     """Test a line of Airflow; the first also end to end, with the examples and its form in a browser."""
     install(session, line, "test")
     session.run("python", "-c", "import airflow; print('Airflow', airflow.__version__)")
-    test(session, "-n", "4", "--dist", "worksteal", "tests/unit", "tests/integration")
+    elsewhere = [f"--ignore={path}" for path in ELSEWHERE]
+    test(session, "-n", "4", "--dist", "worksteal", "tests/unit", "tests/integration", *elsewhere)
     if session.name == "line(2.11-3.11)":
         test(session, "tests/e2e")
 

@@ -7,14 +7,16 @@ asks other servers with the rights of whoever runs the simulator.
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
 import time
 import uuid
+import weakref
 from concurrent.futures import Future
 from importlib.util import find_spec
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from typing import Any, Final
 
 from airflow_provider_roe.testing.outcome import Cells, Outcome
@@ -41,7 +43,8 @@ class ClickHouse:
                 f"ClickHouse needs {' and '.join(missing)}: install airflow-provider-roe[clickhouse]"
             )
         # The process removes it, too: where this one is killed, nothing else does.
-        self._directory = TemporaryDirectory(prefix="roe-clickhouse-", ignore_cleanup_errors=True)
+        self._directory = mkdtemp(prefix="roe-clickhouse-")
+        weakref.finalize(self, shutil.rmtree, self._directory, ignore_errors=True)
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._asked: dict[str, Future[dict[str, Any]]] = {}
@@ -86,7 +89,7 @@ class ClickHouse:
         if self._process is None or self._process.poll() is not None:
             module = "airflow_provider_roe.testing.clickhouse_process"
             self._process = subprocess.Popen(  # noqa: S603 - our own module
-                [sys.executable, "-m", module, self._directory.name],
+                [sys.executable, "-m", module, self._directory],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env={**os.environ, "TZ": "UTC"},

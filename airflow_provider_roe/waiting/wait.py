@@ -99,7 +99,7 @@ class Wait:
         It grows with the time waited so far, which a task's wait doubles: polls come after 1, 2, 4, … s,
         until they are ``poke_interval`` apart. So a short query is not waited for long, and whoever takes up
         a wait goes on as it was.
-        It lies up to a tenth off, so that waits which began together do not poll together.
+        It may be up to a fifth shorter, so that waits which began together do not poll together.
         """
         interval = max(
             (time.time() - self.started_at) * self.growth, min(self.first_interval, self.poke_interval)
@@ -108,7 +108,7 @@ class Wait:
             interval = min(interval, self.poke_interval)
         elif self.max_wait is not None:
             interval = min(interval, self.max_wait)
-        interval *= random.uniform(0.9, 1.1)  # noqa: S311
+        interval *= random.uniform(0.8, 1.0)  # noqa: S311
         return max(min(interval, self.deadline - time.time()), 0)
 
     def saw(self, status: QueryStatus) -> Event | None:

@@ -342,10 +342,13 @@ class TestTheLog:
         caplog.set_level(logging.INFO)
         monkeypatch.setattr(RoeQueryStatusTrigger, "log", logging.getLogger("roe.tests"))
 
-    async def test_whatever_roe_says_each_entry_is_one_line(self, roe, new_trigger, caplog):
+    async def test_whatever_roe_says_each_entry_is_one_line(self, roe, new_trigger, asked, caplog):
         said = "worker\nlost\r\n\x1b[31mTraceback:\u2028" + "x\n" * 2000
-        plan = QueryPlan(statuses=[("RETRY", 0.3, said)], ends_as="FAILURE", error=said)
-        event = await event_of(new_trigger(plan))
+        trigger = new_trigger(QueryPlan(statuses=[("RETRY", math.inf, said)]))
+        waiting = asyncio.create_task(event_of(trigger))
+        await asked(2)
+        roe.finish(trigger.query_id, "FAILURE", said)
+        event = await waiting
         assert event["outcome"] == "failed"
         assert any("Roe says of status RETRY: worker lost" in text for text in caplog.messages)
         assert all(len(text.splitlines()) == 1 for text in [*caplog.messages, event["message"]])
