@@ -25,13 +25,17 @@ demo: $(READY) ## run an example DAG on a real Airflow; KEEP=1 leaves its UI up 
 	@$(VENV)/bin/python -m dev.demo
 
 # The tests in tests/e2e mostly wait for the Airflow that they share, so the others run beside them and are shown after.
-# Those mostly wait, too, for each other's servers: four at a time.
+# Those mostly wait, too, for each other's servers: four at a time. What fails beside others runs once more, alone.
 PYTEST := $(VENV)/bin/python -m pytest
+OTHERS := $(PYTEST) --ignore=tests/e2e -o cache_dir=.cache/pytest-others
 PARALLEL := -n 4 --dist worksteal
+ALONE := --last-failed --last-failed-no-failures none
 test: $(READY) ## all tests, on the newest Airflow
-	@$(PYTEST) --ignore=tests/e2e $(PARALLEL) --junitxml .cache/tests-other.xml > .cache/other-tests.log 2>&1 & others=$$!; trap 'kill $$others' INT TERM; \
-	  $(PYTEST) tests/e2e --junitxml .cache/tests-e2e.xml; e2e=$$?; \
-	  wait $$others; others=$$?; cat .cache/other-tests.log; exit $$((e2e + others))
+	@$(OTHERS) $(PARALLEL) --junitxml .cache/tests-other.xml > .cache/other-tests.log 2>&1 & \
+	  others=$$!; trap 'kill $$others' INT TERM; \
+	  $(PYTEST) tests/e2e --junitxml .cache/tests-e2e.xml || $(PYTEST) tests/e2e $(ALONE); e2e=$$?; \
+	  wait $$others; others=$$?; cat .cache/other-tests.log; \
+	  [ $$others = 0 ] || $(OTHERS) $(ALONE); others=$$?; exit $$((e2e + others))
 
 # Each has an environment of its own: noxfile.py. One line alone is test-line-2.11-3.12, for instance.
 test-lines: $(READY) ## unit and integration tests on Airflow 2.11, 3.0 and the newest, on several Pythons

@@ -4,8 +4,11 @@ import os
 import shutil
 import signal
 import subprocess
+from collections.abc import Sequence
+from typing import Any
 
 import nox
+from nox.command import CommandFailed
 
 nox.options.default_venv_backend = "uv"
 nox.options.download_python = "never"
@@ -39,16 +42,17 @@ def line(session: nox.Session, line: str) -> None:
     install(session, line, "test")
     session.run("python", "-c", "import airflow; print('Airflow', airflow.__version__)")
     elsewhere = [f"--ignore={path}" for path in ELSEWHERE]
-    test(session, "-n", "4", "--dist", "worksteal", "tests/unit", "tests/integration", *elsewhere)
+    beside = ["-n", "4", "--dist", "worksteal"]
+    run_tests(session, "tests/unit", "tests/integration", *elsewhere, beside=beside)
     if session.name == "line(2.11-3.11)":
-        test(session, "tests/e2e")
+        run_tests(session, "tests/e2e")
 
 
 @nox.session
 def s3(session: nox.Session) -> None:
     """Test files on an S3 of moto's, through Airflow's Amazon provider."""
     install(session, "3-s3", "s3")
-    test(session, "tests/s3")
+    run_tests(session, "tests/s3")
 
 
 @nox.session(default=False)
@@ -74,9 +78,16 @@ def install(session: nox.Session, line: str, group: str) -> None:
     session.install("-c", f"constraints/airflow-{line}.txt", "-e", ".", "--group", group)
 
 
-def test(session: nox.Session, *arguments: str) -> None:
-    command = ["python", "-m", "pytest", "-q", *arguments, *session.posargs]
-    session.run(*command, interrupt_timeout=30, terminate_timeout=30)
+def run_tests(session: nox.Session, *arguments: str, beside: Sequence[str] = ()) -> None:
+    """Run tests; those that fail run once more, without the arguments that run them beside each other."""
+    # Whose tests failed is kept apart for each environment: others run at the same time.
+    kept = f"cache_dir={session.virtualenv.location}/pytest"
+    command = ["python", "-m", "pytest", "-q", "-o", kept, *arguments, *session.posargs]
+    patience: dict[str, Any] = {"interrupt_timeout": 30, "terminate_timeout": 30}
+    try:
+        session.run(*command, *beside, **patience)
+    except CommandFailed:
+        session.run(*command, "--last-failed", "--last-failed-no-failures", "none", **patience)
 
 
 def measure(session: nox.Session, scenarios: list[str]) -> None:

@@ -129,7 +129,8 @@ class TestRoom:
         roe.add_fault(Fault(delay=0.1))
         async with SharedConnection.of(CONN_ID) as shared:
             await asyncio.gather(*(status(shared, query) for _ in range(300)))
-        assert (codes(roe), roe.connections) == ([200] * 300, 50)
+        assert codes(roe) == [200] * 300
+        assert 20 < roe.connections <= 50
 
     async def test_the_time_in_which_a_request_waits_for_room_counts(self, roe, connect, query):
         connect(roe, request_timeout=0.7)
