@@ -315,7 +315,7 @@ class RoeSqlHook(DbApiHook):
         query_id = ""
         for cursor in self._run_each(sql, parameters):
             query_id = str(cursor.query_id)
-        with dbapi._as_dbapi_errors(), self.roe.open_query_result(query_id) as result:
+        with dbapi.as_dbapi_errors(), self.roe.open_query_result(query_id) as result:
             yield result
 
     # Tables

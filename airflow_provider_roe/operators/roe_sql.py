@@ -242,11 +242,11 @@ class _Connection(dbapi.Connection):
         self._queries = queries
 
     def _submit(self, sql: str) -> str:
-        with dbapi._as_dbapi_errors():
+        with dbapi.as_dbapi_errors():
             return self._queries.submit(sql)
 
     def _wait(self, query_id: str) -> None:
-        with dbapi._as_dbapi_errors():
+        with dbapi.as_dbapi_errors():
             self._queries.wait()
 
 

@@ -112,8 +112,8 @@ class NotSupportedError(DatabaseError):
 
 
 @contextmanager
-def _as_dbapi_errors() -> Iterator[None]:
-    """Raise what PEP 249 says in place of this provider's errors, which it is raised from."""
+def as_dbapi_errors() -> Iterator[None]:
+    """Raise errors of PEP 249 in place of this provider's, from which they are raised."""
     try:
         yield
     except Error:
@@ -201,7 +201,7 @@ def connect(
     :param poll_interval: Seconds, or a timedelta, between two polls; the first come sooner, from 0.1 s on.
     :raises ProgrammingError: An argument cannot be used.
     """
-    with _as_dbapi_errors():
+    with as_dbapi_errors():
         return Connection(
             Client(roe_conn_id, organization_id),
             seconds(timeout, "timeout"),
@@ -257,7 +257,7 @@ class Connection:
             raise InterfaceError("The connection is closed.")
 
     def _submit(self, sql: str) -> str:
-        with _as_dbapi_errors():
+        with as_dbapi_errors():
             try:
                 self._client.connection  # noqa: B018 - looked up apart, for no SQL is to blame for it
             except RoeInputError as e:
@@ -267,7 +267,7 @@ class Connection:
         return query_id
 
     def _wait(self, query_id: str) -> None:
-        with _as_dbapi_errors():
+        with as_dbapi_errors():
             wait_for_query(
                 self._client,
                 query_id,
@@ -279,7 +279,7 @@ class Connection:
     def _fetch(self, query_id: str) -> _Result:
         from airflow_provider_roe.results import spool
 
-        with _as_dbapi_errors(), TemporaryFile(prefix="roe-") as body, ExitStack() as files:
+        with as_dbapi_errors(), TemporaryFile(prefix="roe-") as body, ExitStack() as files:
             rows = files.enter_context(TemporaryFile(prefix="roe-"))
             spooled = self._client.call(Retries(Troubles(_log)), spool.fetch, query_id, body, rows)
             if spooled.result.error:
@@ -327,7 +327,7 @@ class Cursor:
         :raises OperationalError: Roe could not be asked, did not finish in time, or stopped the query.
         """
         self._forget()
-        with _as_dbapi_errors():
+        with as_dbapi_errors():
             sql = bind(operation, parameters)
         self._run(sql)
         return self
@@ -459,7 +459,7 @@ class Cursor:
         if rows is None:
             raise ProgrammingError("The query returned no columns, and so no rows.")
         try:
-            with _as_dbapi_errors():
+            with as_dbapi_errors():
                 return list(islice(rows, number))
         except Error as e:
             self._unreadable = e
@@ -525,7 +525,7 @@ def _insert_of_a_row(operation: object) -> re.Match[str] | None:
 
 def _bound(operation: str, sets: Iterable[Sequence[Any] | Mapping[str, Any]]) -> Iterator[tuple[str, int]]:
     """Yield the SQL to run for some sets of parameters, and for how many of them each is."""
-    with _as_dbapi_errors():
+    with as_dbapi_errors():
         insert = _insert_of_a_row(operation)
         if not insert:
             for parameters in sets:
