@@ -42,7 +42,7 @@ def line(session: nox.Session, line: str) -> None:
     install(session, line, "test")
     session.run("python", "-c", "import airflow; print('Airflow', airflow.__version__)")
     elsewhere = [f"--ignore={path}" for path in ELSEWHERE]
-    beside = ["-n", "4", "--dist", "worksteal"]
+    beside = ["-n", "2", "--dist", "worksteal"]
     run_tests(session, "tests/unit", "tests/integration", *elsewhere, beside=beside)
     if session.name == "line(2.11-3.11)":
         run_tests(session, "tests/e2e")

@@ -109,7 +109,7 @@ def test_one_that_lasts_ends_the_wait_and_is_named(roe, connect, endings, row: R
 @each_mode
 @pytest.mark.parametrize("name", ["hostile error text", "500 with a hostile text"])
 def test_a_hostile_text_is_harmless_in_the_log(roe, connect, mode, name, capsys):
-    connect(roe, retry_window=1)
+    connect(roe, retry_window=3)
     query_id = roe.submit("SELECT 1")
     roe.add_fault(
         Fault(
