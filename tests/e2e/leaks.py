@@ -34,7 +34,7 @@ def tables(airflow: LocalAirflow, fernet_key: str) -> Iterator[tuple[str, str]]:
 def _decrypted(value: Any, fernet_key: str) -> str:
     try:
         return Fernet(fernet_key).decrypt(value).decode()
-    except (InvalidToken, TypeError):
+    except (InvalidToken, TypeError, ValueError):  # the latter for what is not ASCII
         return ""
 
 

@@ -115,7 +115,7 @@ class TestWhatTheResultSays:
     @each_way_to_a_result
     @pytest.mark.parametrize("word", ["STARTED", "FINALIZING"])
     def test_for_as_long_as_the_window(self, roe, connect, fetch, word):
-        connect(roe, retry_window=0.5)
+        connect(roe, retry_window=2)
         roe.plan = QueryPlan(statuses=[(word, math.inf)], fields=SAYS_SUCCESS)
         with pytest.raises(RoeUnavailableError, match=rf"is still {word}, although .*Gave up after"):
             fetch(roe)
