@@ -29,6 +29,12 @@ _PATIENCE = 60.0
 _MODULES = ("chdb", "clickhouse_connect")
 
 
+def _remove(directory: str, owner: int) -> None:
+    """Remove a directory, unless this is a fork of the process whose it is."""
+    if os.getpid() == owner:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
 class ClickHouse:
     """
     A ClickHouse with a copy of the small data set, and with what queries make of it.
@@ -44,7 +50,7 @@ class ClickHouse:
             )
         # The process removes it, too: where this one is killed, nothing else does.
         self._directory = mkdtemp(prefix="roe-clickhouse-")
-        weakref.finalize(self, shutil.rmtree, self._directory, ignore_errors=True)
+        weakref.finalize(self, _remove, self._directory, os.getpid())
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._asked: dict[str, Future[dict[str, Any]]] = {}

@@ -46,9 +46,11 @@ _GRACE = 5.0
 _FORMATS = {"client": "Native", "text": "JSONCompactStringsEachRowWithNamesAndTypes"}
 #: Statements that have rows are given a format, so that one of their own is an error.
 _HAS_ROWS = re.compile(
-    r"(?P<streams>\(|(SELECT|FROM)\b|WITH\b(?!.*\bINSERT\b))|(SHOW|DESC|DESCRIBE|EXPLAIN|EXISTS|CHECK|KILL)\b",
-    re.IGNORECASE | re.DOTALL,
+    r"(?P<streams>\(|(SELECT|FROM|WITH)\b)|(SHOW|DESC|DESCRIBE|EXPLAIN|EXISTS|CHECK|KILL)\b",
+    re.IGNORECASE,
 )
+#: Which may be an INSERT that begins with its WITH, or a SELECT with that word anywhere in it.
+_PERHAPS_INSERT = re.compile(r"WITH\b.*\bINSERT\b", re.IGNORECASE | re.DOTALL)
 
 
 class _Source:
@@ -125,7 +127,7 @@ class _Query:
             raise ChdbError(f"Code: 159. DB::Exception: Timeout exceeded: {limit}. (TIMEOUT_EXCEEDED)")
         self._set(max_execution_time=left)
         text = statement.text
-        has_rows = _HAS_ROWS.match(text, statement.first_word)
+        has_rows = None if self._inserts(statement) else _HAS_ROWS.match(text, statement.first_word)
         start = time.time()
         if has_rows and has_rows["streams"]:
             answers = self._stream(f"{text}\nFORMAT {self._format}")
@@ -136,7 +138,10 @@ class _Query:
         end = time.time()
         columns, rows = self._read([answer.bytes() for answer in answers])
         if has_rows and not columns:
-            columns = self._describe(text)
+            if has_rows["streams"]:
+                columns = self._describe(text)
+            else:  # such as an empty SHOW, which cannot be described and does no harm twice
+                columns, _ = self._ask(f"{text}\nFORMAT {_FORMATS['text']}")
         return statement_result(
             text,
             str(uuid.uuid4()),
@@ -162,15 +167,26 @@ class _Query:
                     raise ChdbError(f"Code: 396. DB::Exception: {limit}. (TOO_MANY_ROWS_OR_BYTES)")
         return blocks
 
+    def _inserts(self, statement: Statement) -> bool:
+        """Tell whether a statement that begins with WITH is an INSERT, which the engine's parser knows."""
+        if not _PERHAPS_INSERT.match(statement.text, statement.first_word):
+            return False
+        try:
+            _, [[tree], *_] = self._ask(f"EXPLAIN AST {statement.text}")
+        except ChdbError:  # which the statement itself tells better
+            return False
+        return str(tree).startswith("InsertQuery")
+
     def _describe(self, statement: str) -> Columns:
         """Ask for the columns of a statement whose answer is empty, as Native is without rows."""
         try:
-            answer = self._session.query(f"DESCRIBE ({statement}\n)", _FORMATS["text"])
-        except ChdbError:  # only a SELECT and an EXPLAIN can be described
+            _, rows = self._ask(f"DESCRIBE ({statement}\n)")
+        except ChdbError:  # as where it writes a file
             return []
-        return [
-            (str(name), get_from_name(str(type_)).name) for name, type_, *_ in _read_text([answer.bytes()])[1]
-        ]
+        return [(str(name), get_from_name(str(type_)).name) for name, type_, *_ in rows]
+
+    def _ask(self, statement: str) -> tuple[Columns, Rows]:
+        return _read_text([self._session.query(statement, _FORMATS["text"]).bytes()])
 
     def _set(self, **settings: float) -> None:
         self._session.query("SET " + ", ".join(f"{name} = {value}" for name, value in settings.items()))

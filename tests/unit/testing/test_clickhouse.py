@@ -97,12 +97,26 @@ def test_a_statement_result_has_the_documented_fields(results):
     [
         "SELECT id, summary FROM documents WHERE 0",
         "/* a */ WITH 1 AS x SELECT x AS id, NULL AS summary LIMIT 0 -- b",
+        "WITH 'insert' AS x SELECT x AS id, NULL AS summary LIMIT 0 -- to insert",
     ],
 )
 def test_columns_are_told_where_there_is_no_row(results, query, cells):
     [result] = results(query, cells=cells)
     assert (result["column_names"], result["result_rows"]) == (["id", "summary"], [])
     assert len(result["column_types"]) == 2
+
+
+@pytest.mark.parametrize("cells", ["client", "text"])
+def test_columns_are_told_where_there_is_nothing_to_show(results, cells):
+    [result] = results("SHOW TABLES LIKE 'nothing'", cells=cells)
+    assert (result["column_names"], result["column_types"], result["row_count"]) == (["name"], ["String"], 0)
+
+
+@pytest.mark.parametrize("cells", ["client", "text"])
+def test_a_file_is_written_once(results, tmp_path, cells):
+    [result] = results(f"SELECT 1 INTO OUTFILE '{tmp_path}/one.csv'", cells=cells)
+    assert (result["column_names"], result["row_count"]) == ([], 0)
+    assert list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("cells", ["client", "text"])
@@ -161,6 +175,11 @@ def test_a_text_is_split_as_the_engine_reads_it(results, literal, value):
     [
         ("SELECT * FROM invocies", "Code: 60. DB::Exception: Unknown table", "(UNKNOWN_TABLE)"),
         ("SELEC 1", "Code: 62. DB::Exception: Syntax error: failed at position 1 (SELEC)", "(SYNTAX_ERROR)"),
+        (
+            "WITH 1 AS x SELEC x -- no insert",
+            "Code: 62. DB::Exception: Syntax error: failed at position 13 (SELEC)",
+            "(SYNTAX_ERROR)",
+        ),
         ("SELECT 'open", "Code: 62. DB::Exception: Single quoted string is not closed", "(SYNTAX_ERROR)"),
         ("SELECT 1 FORMAT JSON", "Code: 62. DB::Exception: Syntax error", "(SYNTAX_ERROR)"),
         (
@@ -219,6 +238,11 @@ def test_an_endless_result_is_stopped(error, cell):
     assert told.startswith("Code: 396. DB::Exception: Limit for result exceeded")
 
 
+def test_an_endless_result_is_stopped_that_speaks_of_an_insert(error):
+    told = error("WITH 1 AS x SELECT number, x FROM numbers(1000000000000) -- rows to insert")
+    assert told.startswith("Code: 396. DB::Exception: Limit for result exceeded")
+
+
 def test_memory_is_limited(error):
     assert error("SELECT groupArray(number) FROM numbers(1000000000)").startswith(
         "Code: 241. DB::Exception: "
@@ -235,6 +259,19 @@ class TestItsProcess:
                 process.kill()
             assert lost.result().error == "The ClickHouse process has ended with -9"
         assert results("SELECT a FROM kept")[0]["result_rows"] == [["7"]]
+
+    def test_a_fork_that_ends_leaves_its_tables(self):
+        code = (
+            "import os, sys\n"
+            "from airflow_provider_roe.testing.clickhouse import ClickHouse\n"
+            "engine = ClickHouse()\n"
+            "if not (child := os.fork()):\n"
+            "    sys.exit()\n"
+            "os.waitpid(child, 0)\n"
+            "print(os.path.exists(engine._directory))\n"
+        )
+        ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert ran.stdout == "True\n"
 
     def test_it_is_killed_where_a_query_takes_off_its_limit(self, error, results):
         told = error(
