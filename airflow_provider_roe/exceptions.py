@@ -22,7 +22,7 @@ class RoeInputError(RoeError, ValueError):
 
 
 class RoeResultError(RoeInputError):
-    """What the SQL returns cannot be handed on: its number of rows, a column's name, a cell."""
+    """What SQL or an agent returns cannot be handed on: the number of rows, a column's name, a value."""
 
 
 class RoeRequestError(RoeError):
@@ -79,12 +79,12 @@ class RoeAuthenticationError(RoeRequestError):
 
 
 class RoeNotFoundError(RoeRequestError):
-    """Roe accepted key and organization, and knows no such query (404)."""
+    """Roe accepted key and organization, and knows no such query, agent or job (404)."""
 
 
-class RoeQueryFailedError(RoeError):
+class RoeFailedError(RoeError):
     """
-    A query has failed, or was cancelled.
+    What ran at Roe has failed, or was cancelled.
 
     :param message: What happened.
     :param status: Roe's own word for how it ended.
@@ -97,8 +97,16 @@ class RoeQueryFailedError(RoeError):
         self.reason = reason
 
 
+class RoeQueryFailedError(RoeFailedError):
+    """A query has failed, or was cancelled."""
+
+
+class RoeAgentJobFailedError(RoeFailedError):
+    """An agent's job, or more of many than may, has failed or was cancelled."""
+
+
 class RoeTimeoutError(RoeError):
-    """A query has not ended in time."""
+    """A query, or an agent's job, has not ended in time."""
 
 
 class RoeUnavailableError(RoeRequestError):

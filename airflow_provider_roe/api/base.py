@@ -14,7 +14,7 @@ from email.utils import parsedate_to_datetime
 from enum import Enum
 from functools import lru_cache
 from os.path import commonprefix
-from typing import TYPE_CHECKING, Any, NoReturn, TypeGuard
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeGuard
 from uuid import UUID
 
 from airflow_provider_roe.exceptions import (
@@ -27,7 +27,7 @@ from airflow_provider_roe.exceptions import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 #: An id that no query has: asking for it tells whether key and organization are accepted.
 NIL_UUID = str(UUID(int=0))
@@ -57,6 +57,21 @@ class State(Enum):
     FAILED = "failed"
 
 
+class File(Protocol):
+    """A file to be sent, which is read anew each time."""
+
+    @property
+    def name(self) -> str:
+        """Its name, without folders."""
+
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+
+    def blocks(self) -> Iterator[bytes]:
+        """Yield all of it, block by block."""
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """
@@ -65,6 +80,10 @@ class Request:
     :param path: Safe to stand in a URL as it is, as are the params.
     :param about: The id of what it asks about, if anything.
     :param not_found: What to do when Roe knows nothing of that id.
+    :param json: The body, sent as JSON.
+    :param form: The body, sent as ``multipart/form-data``: texts and files by their names.
+    :param headers: Those that this call has besides the ones of every call.
+    :param repeatable: Whether sending it twice is the same as sending it once.
     """
 
     method: str
@@ -73,12 +92,10 @@ class Request:
     about: str | None = None
     not_found: str = ""
     json: Mapping[str, Any] | None = None
+    form: Mapping[str, str | File] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    repeatable: bool = True
     max_body: int = MAX_BODY
-
-    @property
-    def repeatable(self) -> bool:
-        """Whether sending it twice is the same as sending it once."""
-        return self.method == "GET"
 
 
 @dataclass(slots=True)

@@ -194,6 +194,7 @@ def submit_request(
         params,
         not_found="Roe knows no such organization or worksheet: check organization_id and worksheet_id.",
         json=body,
+        repeatable=False,
         # The answer repeats the SQL, in which JSON may write a character with twelve bytes.
         max_body=max(MAX_BODY, 64 * 1024 + 12 * len(sql)),
     )

@@ -56,10 +56,12 @@ def send(session: requests.Session, connection: RoeConnection, request: Request)
     """
     Send a request and read the answer, whatever it says.
 
-    The connection's ``request_timeout`` bounds the whole.
+    The connection's ``request_timeout`` bounds the whole; with files, the wait for the answer, and for each
+    block of a file to be taken.
 
     :raises RoeUnavailableError: There is no whole answer.
     :raises RoeRequestError: A proxy refuses to pass the request on.
+    :raises RoeInputError: A file cannot be read.
     """
     request_id = new_request_id()
     with (
@@ -125,12 +127,23 @@ def _answer(
 ) -> Iterator[requests.Response]:
     from urllib3 import Timeout
 
-    timeout: Any = Timeout(total=connection.request_timeout)  # requests' types lack it
+    patience = connection.request_timeout
+    timeout: Any = Timeout(total=patience)  # requests' types lack it
+    headers = {"X-Request-ID": request_id, **request.headers}
+    form: Any = None
+    if request.form is not None:
+        from airflow_provider_roe.client.multipart import Multipart
+
+        form = Multipart(request.form)
+        headers["Content-Type"] = form.content_type
+        # Files take as long as they take: each piece of one is bounded, as is the wait for the answer.
+        timeout = Timeout(connect=patience, read=patience)
     with session.request(
         request.method,
         url_of(connection, request),
         json=request.json,
-        headers={"X-Request-ID": request_id},
+        data=form,
+        headers=headers,
         timeout=timeout,
         allow_redirects=False,
         stream=True,

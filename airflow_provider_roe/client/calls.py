@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
-from airflow_provider_roe.api import queries
+from airflow_provider_roe.api import agents, queries
 from airflow_provider_roe.api.base import uuid
 from airflow_provider_roe.client import blocking
+from airflow_provider_roe.exceptions import RoeRequestError
 
 if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+    from typing import Any
+
     import requests
 
+    from airflow_provider_roe.api.agents import AgentJobResult, AgentJobStatus
     from airflow_provider_roe.api.base import Request, Response
     from airflow_provider_roe.api.queries import QueryResult, QueryStatus, SubmittedQuery
     from airflow_provider_roe.client.connection import RoeConnection
     from airflow_provider_roe.client.shared import Turn
     from airflow_provider_roe.exceptions import RoeAuthenticationError
+
+T = TypeVar("T")
 
 
 class Calls:
@@ -61,6 +68,47 @@ class Calls:
         request = queries.status_request(query_id, self.organization_id)
         return queries.read_status(request, self._send(request), **self.connection.statuses)
 
+    def run_agent(self, agent_id: str, inputs: dict[str, Any], **options: Any) -> str:
+        """Start a job of an agent; the options are those of :func:`~agents.run_request`."""
+        request = agents.run_request(agent_id, inputs, self.organization_id, **options)
+        return agents.read_job_id(request, self._send(request))
+
+    def run_agent_many(self, agent_id: str, inputs: Sequence[dict[str, Any]], **options: Any) -> list[str]:
+        """Start a job for each of some inputs; the options are those of :func:`~agents.run_many_request`."""
+        request = agents.run_many_request(agent_id, inputs, self.organization_id, **options)
+        return agents.read_job_ids(request, self._send(request))
+
+    def job_statuses(self, job_ids: Sequence[str]) -> list[AgentJobStatus]:
+        """Ask for the statuses of jobs."""
+        ids = [uuid(job_id, "job_id") for job_id in job_ids]
+        asking = agents.ask_statuses(ids, self.organization_id, **self.connection.statuses)
+        return agents.in_order(ids, self._exchange(asking))
+
+    def job_results(self, job_ids: Sequence[str]) -> list[AgentJobResult]:
+        """Fetch the results of jobs."""
+        ids = [uuid(job_id, "job_id") for job_id in job_ids]
+        asking = agents.ask_results(ids, self.organization_id, **self.connection.statuses)
+        return agents.in_order(ids, self._exchange(asking))
+
+    def cancel_job(self, job_id: str) -> None:
+        """Cancel a job."""
+        request = agents.cancel_request(job_id, self.organization_id)
+        agents.read_cancelled(request, self._send(request))
+
+    def _exchange(self, asking: Generator[Request, Response, T]) -> T:
+        """Send the requests of a generator, each answer into it, and return what it makes of them."""
+        try:
+            request = next(asking)
+            while True:
+                try:
+                    response = self._send(request)
+                except RoeRequestError as e:
+                    request = asking.throw(e)
+                else:
+                    request = asking.send(response)
+        except StopIteration as e:
+            return e.value  # type: ignore[no-any-return]
+
     def _send(self, request: Request) -> Response:
         return blocking.send(self.session, self.connection, request)
 
@@ -85,8 +133,30 @@ class AsyncCalls:
 
     async def _status(self, query_id: str) -> QueryStatus:
         request = queries.status_request(query_id, self.organization_id)
-        response = await self._turn.session.send(request, self._turn.give_up_at)
-        return queries.read_status(request, response, **self.connection.statuses)
+        return queries.read_status(request, await self._send(request), **self.connection.statuses)
+
+    async def job_statuses(self, job_ids: Sequence[str]) -> dict[str, AgentJobStatus | RoeRequestError]:
+        """Ask for the statuses of jobs, whose ids are in canonical form; of each it may be an error."""
+        asking = agents.ask_statuses(job_ids, self.organization_id, **self.connection.statuses)
+        try:
+            request = next(asking)
+            while True:
+                try:
+                    response = await self._send(request)
+                except RoeRequestError as e:
+                    request = asking.throw(e)
+                else:
+                    request = asking.send(response)
+        except StopIteration as e:
+            return e.value  # type: ignore[no-any-return]
+
+    async def cancel_job(self, job_id: str) -> None:
+        """Cancel a job."""
+        request = agents.cancel_request(job_id, self.organization_id)
+        agents.read_cancelled(request, await self._send(request))
+
+    async def _send(self, request: Request) -> Response:
+        return await self._turn.session.send(request, self._turn.give_up_at)
 
 
 def _organization(connection: RoeConnection, organization_id: str | None) -> str | None:

@@ -11,15 +11,18 @@ import threading
 import time
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
+from airflow_provider_roe.api.base import uuid
 from airflow_provider_roe.client import blocking
 from airflow_provider_roe.client.calls import AsyncCalls, Calls
 from airflow_provider_roe.client.connection import RoeConnection
 from airflow_provider_roe.client.lookup import KEY_CHANGED, look_up
+from airflow_provider_roe.client.together import Together
 from airflow_provider_roe.exceptions import RoeAuthenticationError, RoeRequestError, RoeUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
+    from airflow_provider_roe.api.agents import AgentJobStatus
     from airflow_provider_roe.client.retry import Retries
     from airflow_provider_roe.client.shared import SharedConnection, Turn
 
@@ -156,3 +159,29 @@ class AsyncClient:
             else:
                 retries.over()
                 return answer
+
+    async def job_statuses(self, retries: Retries, job_ids: Sequence[str]) -> list[AgentJobStatus]:
+        """
+        Ask for the statuses of jobs, together with all others who are due within a moment.
+
+        Raises as :meth:`call` does.
+        """
+        ids = [uuid(job_id, "job_id") for job_id in job_ids]
+        shared, organization_id = self._shared, self._organization_id
+        while True:
+            try:
+                if shared.hold.is_on:
+                    await shared.hold.end(retries.left(shared.retry_window))
+                if organization_id not in shared.together:
+                    shared.together[organization_id] = Together(self)
+                statuses = await shared.together[organization_id].ask(ids, retries.troubles)
+            except RoeUnavailableError as e:
+                e.name_connection(shared.conn_id)
+                await asyncio.sleep(retries.pause(e, shared.retry_window))
+            except RoeRequestError as e:
+                e.name_connection(shared.conn_id)
+                shared.doubt()
+                raise
+            else:
+                retries.over()
+                return statuses

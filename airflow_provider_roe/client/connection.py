@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 WEEK = 7 * 24 * 60 * 60
 
-_PLACEHOLDER = re.compile(r"\{(query_id|worksheet_id)\}")
+_PLACEHOLDER = re.compile(r"\{(query_id|worksheet_id|job_id|agent_id)\}")
 _WEB_URL = re.compile(
     rf"https?://[\w.-]+(:\d{{1,5}})?(/([\w/?#&=%+.,:;@!~*'()$-]|{_PLACEHOLDER.pattern})*)?", re.ASCII
 )
@@ -51,7 +51,8 @@ class RoeConnection:
     :param verify: Whether to verify the server's certificate, or the path of the CA bundle to do so with.
     :param success_statuses: Upper-case status values that mean success in this deployment, besides Roe's own.
     :param failure_statuses: Upper-case status values that mean failure in this deployment, besides Roe's own.
-    :param web_url: Where people look at a query; may name ``{worksheet_id}`` and ``{query_id}``.
+    :param web_url: Where people look at a query, or at an agent's job; may name ``{worksheet_id}`` and
+        ``{query_id}``, or ``{agent_id}`` and ``{job_id}``.
     """
 
     conn_id: str
@@ -100,18 +101,16 @@ class RoeConnection:
         """The status values that it names, as the readers of answers take them."""
         return {"success_statuses": self.success_statuses, "failure_statuses": self.failure_statuses}
 
-    def link(self, *, query_id: object, worksheet_id: object = None) -> str:
+    def link(self, **ids: object) -> str:
         """
-        Return the URL at which people look at a query.
+        Return the URL at which people look at a query, or an agent's job.
 
         If ``web_url`` names an id that is unknown, or no UUID, it is the start page of that site.
 
-        :param query_id: The query's UUID.
-        :param worksheet_id: The UUID of its worksheet, if known.
+        :param ids: What is known of ``query_id``, ``worksheet_id``, ``job_id`` and ``agent_id``: UUIDs.
         """
-        ids = {"query_id": query_id, "worksheet_id": worksheet_id}
         try:
-            return _PLACEHOLDER.sub(lambda name: base.uuid(ids[name[1]], name[1]), self.web_url)
+            return _PLACEHOLDER.sub(lambda name: base.uuid(ids.get(name[1]), name[1]), self.web_url)
         except RoeInputError:
             return urljoin(self.web_url, "/")
 
@@ -255,7 +254,8 @@ class _Fields:
             raise self.error(
                 "extra.web_url",
                 f"it must be an http or https URL such as {defaults.WEB_URL}…/{{query_id}}, which may name"
-                " {query_id} and {worksheet_id} after its host, and nothing else in braces",
+                " {query_id}, {worksheet_id}, {job_id} and {agent_id} after its host, and nothing else in"
+                " braces",
             )
         return value.strip()
 

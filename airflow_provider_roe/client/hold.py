@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from contextlib import suppress
 
 #: Seconds. However long the service asks for, somebody looks whether it has changed its mind.
 LONGEST_HOLD = 600.0
@@ -41,12 +42,19 @@ class Hold:
         clock = asyncio.get_running_loop().time
         until = clock() + seconds
         while self.is_on and clock() < until:
-            try:
-                async with asyncio.timeout_at(until):
-                    await self._over.wait()
-            except TimeoutError:
-                return
-            await self.return_in_turn(until - clock())
+            await self.end(until - clock())
+            if not self.is_on:
+                await self.return_in_turn(until - clock())
+
+    async def end(self, seconds: float) -> None:
+        """
+        Wait until nobody is held back any more, to ask together with all others who do.
+
+        :param seconds: How long to wait at most.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._over.wait()
 
     async def return_in_turn(self, seconds: float) -> None:
         """

@@ -83,7 +83,7 @@ class Session:
                     request.method,
                     _url(url_of(self.connection, request)),
                     json=request.json,
-                    headers={"X-Request-ID": request_id},
+                    headers={"X-Request-ID": request_id, **request.headers},
                     allow_redirects=False,
                 ) as answer,
             ):

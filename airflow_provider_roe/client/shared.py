@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from airflow_provider_roe.client.lanes import Place
     from airflow_provider_roe.client.retry import Retries
     from airflow_provider_roe.client.session import Session
+    from airflow_provider_roe.client.together import Together
 
     _ByLoop = WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, "SharedConnection"]]
 
@@ -58,6 +59,8 @@ class SharedConnection:
         self._holders = 0
         self._session: Session | None = None
         self.hold = Hold()
+        #: Who asks for the jobs of an organization together
+        self.together: dict[str | None, Together] = {}
         self._lanes = Lanes()
         self._was_there = False
         self._retry_window = RoeConnection.retry_window

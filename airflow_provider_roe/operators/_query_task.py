@@ -12,7 +12,7 @@ from airflow_provider_roe.client.calls import Calls
 from airflow_provider_roe.exceptions import RoeNotFoundError
 from airflow_provider_roe.hooks.roe import RoeHook
 from airflow_provider_roe.waiting.task import WaitingTask
-from airflow_provider_roe.waiting.wait import Wait, the_query
+from airflow_provider_roe.waiting.wait import Subject, Wait, the_query
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -30,10 +30,15 @@ class QueryTask(WaitingTask):
 
     query_id: Any
 
+    ended = ("query_id", str)
+
     @cached_property
     def hook(self) -> RoeHook:
         """The hook that asks Roe on the worker."""
         return RoeHook(self.roe_conn_id, organization_id=self.organization_id)
+
+    def _subject_of(self, ended: dict[str, Any]) -> Subject:
+        return the_query(ended["query_id"])
 
     def _ask(self, retries: Retries) -> QueryStatus:
         return self.hook.client.call(retries, Calls.status, self.query_id)

@@ -203,7 +203,7 @@ class RoeQueryOperator(ResumableJobMixin, SubmittingTask):
         self.query_id = str(external_id["query_id"])
         # Whatever do_xcom_push says: the way back from a deferral needs it.
         context["ti"].xcom_push(key="query_id", value=self.query_id)
-        self._push_link(context, self.query_id, external_id["worksheet_id"])
+        self._push_link(context, query_id=self.query_id, worksheet_id=external_id["worksheet_id"])
         if not self.wait_for_completion:
             self._forget_after_success(context)
             self._value: Any = self.query_id

@@ -196,7 +196,7 @@ class _Queries:
         self._ids.append(query_id)
         # Whatever do_xcom_push says: the way back from a deferral needs them.
         self.context["ti"].xcom_push(key="query_ids", value=self._ids)
-        task._push_link(self.context, query_id)
+        task._push_link(self.context, query_id=query_id)
         return query_id
 
     def _that_goes_on(self, place: int, asked: str) -> str | None:

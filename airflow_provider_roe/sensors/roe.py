@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import (
-    AirflowFailException,
-    AirflowSensorTimeout,
-    AirflowSkipException,
-    AirflowTaskTimeout,
-    BaseSensorOperator,
-    PokeReturnValue,
-    conf,
-)
+from airflow.providers.common.compat.sdk import conf
 
 from airflow_provider_roe.hooks.roe import RoeHook
 from airflow_provider_roe.operators._query_task import QueryTask
-from airflow_provider_roe.waiting.wait import HAND_OVER, seconds
+from airflow_provider_roe.sensors._waiting import WaitingSensor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from datetime import datetime, timedelta
+    from collections.abc import Sequence
+    from datetime import timedelta
 
-    from airflow.providers.common.compat.sdk import Context, XComArg
+    from airflow.providers.common.compat.sdk import XComArg
 
     from airflow_provider_roe.waiting.wait import Wait
 
 
-class RoeQueryStatusSensor(QueryTask, BaseSensorOperator):
+class RoeQueryStatusSensor(QueryTask, WaitingSensor):
     """
     Waits until a query on Roe ends, and ends as it did.
 
@@ -59,9 +50,6 @@ class RoeQueryStatusSensor(QueryTask, BaseSensorOperator):
     template_fields: Sequence[str] = ("query_id", "roe_conn_id", "organization_id")
     ui_color = "#d7e8f7"
 
-    has_failed = AirflowFailException
-    timed_out = AirflowSensorTimeout
-
     def __init__(
         self,
         *,
@@ -72,76 +60,17 @@ class RoeQueryStatusSensor(QueryTask, BaseSensorOperator):
         defer_after: float | timedelta | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(
+            roe_conn_id=roe_conn_id,
+            organization_id=organization_id,
+            deferrable=deferrable,
+            defer_after=defer_after,
+            **kwargs,
+        )
         self.query_id = query_id
-        self.roe_conn_id = roe_conn_id
-        self.organization_id = organization_id
-        self.deferrable = deferrable
-        self.defer_after = None if defer_after is None else seconds(defer_after, "defer_after")
-        if deferrable:
-            self.mode = "poke"
-        self._wait: Wait | None = None
 
-    def execute(self, context: Context) -> Any:
-        """Wait until the query ends."""
-        if self.reschedule:
-            return super().execute(context)
-        try:
-            outcome = self._wait_for(self._begin(context), context)
-        except AirflowTaskTimeout as e:
-            outcome = self._failure(e)
-        if isinstance(outcome, BaseException):
-            raise outcome
-        return outcome
-
-    def poke(self, context: Context) -> bool | PokeReturnValue:
-        """Ask once for the query's status."""
-        wait = self._wait = self._wait or self._begin(context)
-        event = self._poll(wait)
-        if event is None:
-            wait.troubles.sum_up()
-            return False
-        outcome = self._outcome(event)
-        if isinstance(outcome, BaseException):
-            raise outcome
-        return PokeReturnValue(True, outcome)
-
-    def _begin(self, context: Context) -> Wait:
-        wait = self._new_wait(self._first_start(context))
-        wait.tell_start(self.roe_conn_id)
-        self._push_link(context, self.query_id)
-        return wait
-
-    def _get_next_poke_interval(
-        self, started_at: datetime | float, run_duration: Callable[[], float], poke_count: int
-    ) -> float:
-        interval = super()._get_next_poke_interval(started_at, run_duration, poke_count)
-        return max(min(interval, self.timeout - run_duration()), HAND_OVER)
-
-    def _failure(self, error: BaseException) -> BaseException:
-        """Return the exception that fails the task for an error, or skips it."""
-        final = isinstance(error, AirflowFailException | AirflowSensorTimeout | AirflowTaskTimeout)
-        if self.never_fail or (self.soft_fail and final):
-            return AirflowSkipException(str(error))
-        return error
+    def _link_ids(self) -> dict[str, object]:
+        return {"query_id": self.query_id}
 
     def _new_wait(self, started_at: float) -> Wait:
-        return self._wait_for_query(
-            started_at=started_at,
-            timeout=self.timeout,
-            poke_interval=self.poke_interval,
-            exponential_backoff=self.exponential_backoff,
-            max_wait=self.max_wait.total_seconds() if self.max_wait else None,
-            silent_fail=self.silent_fail,
-        )
-
-    def _first_start(self, context: Context) -> float:
-        """Return the Unix time at which the wait began: if rescheduled, in a process before this one."""
-        if not self.reschedule:
-            return time.time()
-        ti = context["ti"]
-        if hasattr(ti, "get_first_reschedule_date"):
-            start = ti.get_first_reschedule_date(context)
-        else:  # Airflow 2.11
-            start = ti.start_date
-        return start.timestamp() if start else time.time()
+        return self._wait_for_query(**self._arguments(started_at))

@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
-import random
-import time
 from typing import TYPE_CHECKING, Any
 
-from airflow.triggers.base import BaseTrigger, TriggerEvent
-
 from airflow_provider_roe.client.calls import AsyncCalls
-from airflow_provider_roe.client.client import AsyncClient
-from airflow_provider_roe.client.retry import Retries
-from airflow_provider_roe.client.shared import SharedConnection
-from airflow_provider_roe.exceptions import RoeError
 from airflow_provider_roe.hooks.roe import RoeHook
+from airflow_provider_roe.triggers._waiting import WaitingTrigger
 from airflow_provider_roe.waiting.stored import WaitArguments  # noqa: TC001 - the documentation links it
-from airflow_provider_roe.waiting.wait import HAND_OVER, Wait, the_query
+from airflow_provider_roe.waiting.wait import Wait, the_query
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from typing import Unpack
 
-    from airflow_provider_roe.waiting.stored import Event, QueryTriggerArguments
+    from airflow_provider_roe.api.queries import QueryStatus
+    from airflow_provider_roe.client.client import AsyncClient
+    from airflow_provider_roe.client.retry import Retries
+    from airflow_provider_roe.waiting.stored import QueryTriggerArguments
 
-#: Seconds over which the first polls of tasks that deferred together are spread.
-FIRST_POLL_SPREAD = 2.0
 
-
-class RoeQueryStatusTrigger(BaseTrigger):
+class RoeQueryStatusTrigger(WaitingTrigger):
     """
     Waits for a query and fires one event when it has ended, the time is up, or Roe cannot be asked.
 
@@ -65,43 +56,8 @@ class RoeQueryStatusTrigger(BaseTrigger):
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class's path and the arguments to make it anew."""
-        arguments: QueryTriggerArguments = {
-            "query_id": self.query_id,
-            "roe_conn_id": self.roe_conn_id,
-            "organization_id": self.organization_id,
-            "deferred_at": self.deferred_at,
-            "retry_window": self.retry_window,
-            **self.wait.arguments(),
-        }
+        arguments: QueryTriggerArguments = {"query_id": self.query_id, **self._arguments()}
         return "airflow_provider_roe.triggers.roe.RoeQueryStatusTrigger", dict(arguments)
 
-    async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Wait, and fire the one event. Whatever goes wrong is told by it: an exception would tell nobody."""
-        try:
-            event = await self._watch()
-        except Exception as e:
-            self.log.exception("The wait for %s broke off", self.wait.subject)
-            event = {
-                "outcome": "error",
-                "error": RoeError.__name__,
-                "message": f"The wait broke off in the triggerer: {type(e).__name__}: {e}",
-            }
-        yield TriggerEvent(event)  # type: ignore[no-untyped-call]
-
-    async def _watch(self) -> Event:
-        wait = self.wait
-        hand_over = min(self.deferred_at + HAND_OVER - time.time(), HAND_OVER)
-        # A triggerer that starts takes up all its waits at once; their polls shall be as spread as before.
-        spread = FIRST_POLL_SPREAD if hand_over > 0 else wait.next_interval()
-        await asyncio.sleep(max(hand_over, 0) + random.uniform(0, spread))  # noqa: S311
-        async with SharedConnection.of(self.roe_conn_id, self.retry_window) as shared:
-            client = AsyncClient(shared, self.organization_id)
-            while True:
-                retries = Retries(wait.troubles, wait.deadline)
-                try:
-                    event = wait.saw(await client.call(retries, AsyncCalls.status, self.query_id))
-                except RoeError as e:
-                    event = wait.failed(e)
-                if event:
-                    return event
-                await asyncio.sleep(wait.next_interval())
+    async def _ask(self, client: AsyncClient, retries: Retries) -> QueryStatus:
+        return await client.call(retries, AsyncCalls.status, self.query_id)

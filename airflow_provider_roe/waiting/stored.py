@@ -41,6 +41,19 @@ class QueryTriggerArguments(TriggerArguments):
     query_id: str
 
 
+class AgentJobTriggerArguments(TriggerArguments):
+    """
+    What the trigger that waits for agents' jobs is stored with.
+
+    ``max_failed`` is how many of them may fail before the wait has failed, ``cancel_on_kill`` whether they
+    are cancelled when somebody ends the task.
+    """
+
+    job_ids: list[str]
+    max_failed: NotRequired[int]
+    cancel_on_kill: NotRequired[bool]
+
+
 class Event(TypedDict):
     """
     How a wait has ended.

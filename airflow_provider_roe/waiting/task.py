@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
     from airflow.triggers.base import BaseTrigger
 
+    from airflow_provider_roe.api.agents import AgentJobs
     from airflow_provider_roe.api.queries import QueryStatus
     from airflow_provider_roe.hooks.roe import RoeHook
     from airflow_provider_roe.waiting.stored import Event, TriggerArguments
-    from airflow_provider_roe.waiting.wait import Wait
+    from airflow_provider_roe.waiting.wait import Subject, Wait
 
 #: Seconds for which a deferrable task polls on the worker. A deferral costs about 20 s of hand-overs, which
 #: is longer than many a query takes.
@@ -47,6 +48,8 @@ class WaitingTask(BaseOperator):
     deferrable: bool
     defer_after: float | None
 
+    #: Key and type of what names in an event's success what has ended
+    ended: tuple[str, type]
     #: What it raises when what it waited for has failed, and when the wait lasted too long
     has_failed: type[Exception]
     timed_out: type[Exception]
@@ -56,11 +59,15 @@ class WaitingTask(BaseOperator):
         """The hook that asks Roe on the worker."""
         raise NotImplementedError
 
+    def _subject_of(self, ended: dict[str, Any]) -> Subject:
+        """Return what an event's success is about."""
+        raise NotImplementedError
+
     def _new_wait(self, started_at: float) -> Wait:
         """Return this task's wait, which began at a Unix time."""
         raise NotImplementedError
 
-    def _ask(self, retries: Retries) -> QueryStatus:
+    def _ask(self, retries: Retries) -> QueryStatus | AgentJobs:
         """Ask for the status of what is waited for."""
         raise NotImplementedError
 
@@ -76,12 +83,15 @@ class WaitingTask(BaseOperator):
         """Return the exception that the task raises for an error."""
         return error
 
+    def _given_up(self) -> None:
+        """Do what is to be done when the time is up before what is waited for has ended."""
+
     def execute_complete(self, context: Context, event: Any = None) -> Any:
         """Finish the task after the trigger's event."""
         outcome = self._outcome(event)
         if isinstance(outcome, BaseException):
             raise outcome
-        self.log.info("Query %s ended as %s", outcome["query_id"], outcome["status"])
+        self.log.info("%s ended as %s", self._subject_of(outcome).capitalized, outcome["status"])
         return self._finish(outcome, context)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
@@ -94,11 +104,13 @@ class WaitingTask(BaseOperator):
         wait = self._new_wait(start.timestamp() if start else time.time())
         limit = self.execution_timeout
         if limit and time.time() >= wait.started_at + limit.total_seconds():
+            self._given_up()
             raise self._failure(AirflowTaskTimeout(f"The task's execution_timeout of {limit} is over."))
         reason = (next_kwargs or {}).get("error", "unknown")
         try:
             ended = self._poll(wait)
         except AirflowTaskTimeout as e:
+            self._given_up()
             raise self._failure(e) from None
         event = ended or {
             "outcome": "error",
@@ -127,10 +139,10 @@ class WaitingTask(BaseOperator):
         mapped = context["ti"].map_index not in (None, -1)
         return 0 if mapped else DEFER_AFTER
 
-    def _push_link(self, context: Context, query_id: object, worksheet_id: object = None) -> None:
-        """Tell the task's link where the query is. No wait shall fail for a link."""
+    def _push_link(self, context: Context, **ids: object) -> None:
+        """Tell the task's link where people look at what is waited for. No wait shall fail for a link."""
         try:
-            url = self.hook.connection.link(query_id=query_id, worksheet_id=worksheet_id)
+            url = self.hook.connection.link(**ids)
             context["ti"].xcom_push(key=RoeLink.xcom_key, value=url)
         except Exception as e:
             self.log.info("The task has no link to Roe (%s)", type(e).__name__)
@@ -168,6 +180,10 @@ class WaitingTask(BaseOperator):
             timeout=timedelta(seconds=max(timeout, 0)),
         )
 
+    def _names_it(self, ended: dict[str, Any]) -> bool:
+        key, kind = self.ended
+        return isinstance(ended.get(key), kind)
+
     def _outcome(self, event: Any) -> dict[str, Any] | BaseException:
         """
         Return what has ended well, or what the task raises.
@@ -175,11 +191,12 @@ class WaitingTask(BaseOperator):
         The methods that Airflow calls raise it, so a traceback in a task's log leads nobody through others.
         """
         match event:
-            case {"outcome": "success", "ended": {"query_id": str(), "status": str()}}:
-                return dict(event["ended"])
+            case {"outcome": "success", "ended": {"status": str()} as ended} if self._names_it(ended):
+                return dict(ended)
             case {"outcome": "failed", "message": str(message)}:
                 return self._failure(self.has_failed(message))
             case {"outcome": "timeout", "message": str(message)}:
+                self._given_up()
                 return self._failure(self.timed_out(message))
             case {"outcome": "error", "error": str(name), "message": str(message)}:
                 error_class: Any = getattr(exceptions, name, None)

@@ -17,6 +17,9 @@ from airflow_provider_roe.client.trouble import Troubles
 from airflow_provider_roe.exceptions import RoeInputError, RoeUnavailableError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow_provider_roe.api.agents import AgentJobs
     from airflow_provider_roe.api.queries import QueryStatus
     from airflow_provider_roe.exceptions import RoeError
     from airflow_provider_roe.waiting.stored import Event, WaitArguments
@@ -29,12 +32,30 @@ CENTURY = 100 * 365.25 * 24 * 60 * 60
 HAND_OVER: float = conf.getfloat("workers", "min_heartbeat_interval", fallback=5.0) + 10.0
 
 
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """
+    What is waited for.
+
+    :param name: In two words: ``query 7d9c…``.
+    :param afterwards: A sentence on what becomes of it when the wait is given up.
+    """
+
+    name: str
+    afterwards: str
+
+    @property
+    def capitalized(self) -> str:
+        """The name at the beginning of a sentence."""
+        return self.name[:1].upper() + self.name[1:]
+
+
 @dataclass(kw_only=True)
 class Wait:
     """
     A wait for one thing that goes on at Roe.
 
-    :param subject: What is waited for, in two words: ``query 7d9c…``.
+    :param subject: What is waited for.
     :param log: A logger. It is told what changes, not each poll.
     :param started_at: Unix time at which the wait began, on whichever host.
     :param timeout: Seconds after which it ends, if what is waited for has not. Default: 7 days.
@@ -46,7 +67,7 @@ class Wait:
     :param growth: By how much of the time waited so far the interval grows. Default: all of it.
     """
 
-    subject: str
+    subject: Subject
     log: Any
     started_at: float
     timeout: float = WEEK
@@ -60,7 +81,7 @@ class Wait:
     def __post_init__(self) -> None:
         self.troubles = Troubles(self.log)
         self._notices = Troubles(self.log)
-        self._last: QueryStatus | None = None
+        self._last: QueryStatus | AgentJobs | None = None
 
     def arguments(self) -> WaitArguments:
         """Return the arguments to go on with this wait elsewhere."""
@@ -79,17 +100,16 @@ class Wait:
         return self.started_at + self.timeout
 
     @property
-    def _subject(self) -> str:
-        return self.subject[:1].upper() + self.subject[1:]
-
-    @property
     def _elapsed(self) -> str:
         return in_words(time.time() - self.started_at)
 
     def tell_start(self, conn_id: str) -> None:
         """Tell the log what is waited for."""
         self.log.info(
-            "Waiting for %s on connection %s, for at most %s", self.subject, conn_id, in_words(self.timeout)
+            "Waiting for %s on connection %s, for at most %s",
+            self.subject.name,
+            conn_id,
+            in_words(self.timeout),
         )
 
     def next_interval(self) -> float:
@@ -111,7 +131,7 @@ class Wait:
         interval *= random.uniform(0.8, 1.0)  # noqa: S311
         return max(min(interval, self.deadline - time.time()), 0)
 
-    def saw(self, status: QueryStatus) -> Event | None:
+    def saw(self, status: QueryStatus | AgentJobs) -> Event | None:
         """Take note of a status; return the event that ends the wait, or None to wait on."""
         self._tell(status)
         self._last = status
@@ -140,8 +160,8 @@ class Wait:
     def _timed_out(self, error: RoeError | None = None) -> Event:
         seen = f"is still {self._last.status}" if self._last else "was not seen to end"
         message = (
-            f"{self._subject} {seen} after {self._elapsed}; the wait's timeout is"
-            f" {self.timeout:g} s. It goes on at Roe, which has no call to cancel it."
+            f"{self.subject.capitalized} {seen} after {self._elapsed}; the wait's timeout is"
+            f" {self.timeout:g} s. {self.subject.afterwards}"
         )
         if error:
             message += f" Last error: {error}"
@@ -153,12 +173,16 @@ class Wait:
         self.troubles.sum_up()
         return event
 
-    def _tell(self, status: QueryStatus) -> None:
+    def _tell(self, status: QueryStatus | AgentJobs) -> None:
         if not self._last:
-            self.log.info("%s is %s after %s", self._subject, status.status, self._elapsed)
+            self.log.info("%s is %s after %s", self.subject.capitalized, status.status, self._elapsed)
         elif self._last.status != status.status:
             self.log.info(
-                "%s: %s -> %s after %s", self._subject, self._last.status, status.status, self._elapsed
+                "%s: %s -> %s after %s",
+                self.subject.capitalized,
+                self._last.status,
+                status.status,
+                self._elapsed,
             )
         if not status.known and status.state is State.RUNNING:
             self._warn(f"Status {status.status} is unknown; without a finishing time it is taken to run.")
@@ -171,10 +195,10 @@ class Wait:
     def _warn(self, text: str) -> None:
         self._notices.tell(clip(text, 200), text)
 
-    def _why_failed(self, status: QueryStatus) -> str:
+    def _why_failed(self, status: QueryStatus | AgentJobs) -> str:
         duration = "" if status.duration is None else f" after {in_words(status.duration)}"
         reason = status.error or "Roe gave no reason"
-        message = f"{self._subject} ended as {status.status}{duration}: {reason}"
+        message = f"{self.subject.capitalized} ended as {status.status}{duration}: {reason}"
         if not status.known:
             message += (
                 " (an unknown status; if it means success, name it in the connection's"
@@ -183,9 +207,19 @@ class Wait:
         return f"{sentence(message)} Request id: {status.request_id}."
 
 
-def the_query(query_id: object) -> str:
+def the_query(query_id: object) -> Subject:
     """Return the subject of a wait for a query, whatever was given for its id."""
-    return f"query {clip(str(query_id), 100)}"
+    return Subject(f"query {clip(str(query_id), 100)}", "It goes on at Roe, which has no call to cancel it.")
+
+
+def the_jobs(job_ids: Sequence[object], *, cancelled: bool) -> Subject:
+    """
+    Return the subject of a wait for agents' jobs, whatever was given for their ids.
+
+    :param cancelled: Whether they are cancelled when the wait is given up.
+    """
+    name = f"agent job {clip(str(job_ids[0]), 100)}" if len(job_ids) == 1 else f"{len(job_ids):,} agent jobs"
+    return Subject(name, "What still runs is cancelled." if cancelled else "What still runs goes on at Roe.")
 
 
 def seconds(value: float | timedelta, argument: str) -> float:

@@ -82,7 +82,7 @@ async def test_500_waits_each_end_as_their_query_did_while_30_percent_of_all_cal
 
 
 async def test_a_rate_limit_is_shared_by_all_waits_of_a_connection(roe, connect, monkeypatch, record_figure):
-    monkeypatch.setattr("airflow_provider_roe.triggers.roe.FIRST_POLL_SPREAD", 0.5)
+    monkeypatch.setattr("airflow_provider_roe.triggers._waiting.FIRST_POLL_SPREAD", 0.5)
     for number in range(200):
         connect(roe, f"roe_{number}", retry_window=60, verify=False)
     refused, together = await throttled(roe, ["roe_0"] * 200)

@@ -81,7 +81,7 @@ class TestTheWholeWay:
 
 
 def test_rescheduled_polls_keep_the_distance_that_airflow_needs(roe, connect, monkeypatch):
-    monkeypatch.setattr("airflow_provider_roe.sensors.roe.HAND_OVER", 0.5)
+    monkeypatch.setattr("airflow_provider_roe.sensors._waiting.HAND_OVER", 0.5)
     connect(roe)
     query_id = roe.submit("SELECT 1", QueryPlan(statuses=[("STARTED", 1.2)], ends_as="SUCCESS"))
     assert ending(query_id, "reschedule").kind == "success"

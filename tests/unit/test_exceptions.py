@@ -28,7 +28,9 @@ def test_there_are_few():
         "RoeAuthenticationError",
         "RoeNotFoundError",
         "RoeUnavailableError",
+        "RoeFailedError",
         "RoeQueryFailedError",
+        "RoeAgentJobFailedError",
         "RoeResultError",
         "RoeTimeoutError",
     }

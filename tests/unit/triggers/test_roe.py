@@ -12,7 +12,7 @@ import pytest
 from airflow.triggers.base import BaseTrigger
 
 from airflow_provider_roe.testing import Fault, QueryPlan
-from airflow_provider_roe.triggers import roe as module
+from airflow_provider_roe.triggers import _waiting as module
 from airflow_provider_roe.triggers.roe import RoeQueryStatusTrigger
 from airflow_provider_roe.waiting.wait import HAND_OVER
 from dev.public_api import STORED_TRIGGERS
@@ -397,4 +397,4 @@ class TestFirstPoll:
 
 def test_it_uses_nothing_that_the_oldest_airflow_lacks():
     assert issubclass(RoeQueryStatusTrigger, BaseTrigger)
-    assert {name for name in vars(RoeQueryStatusTrigger) if not name.startswith("_")} == {"serialize", "run"}
+    assert {name for name in vars(RoeQueryStatusTrigger) if not name.startswith("_")} == {"serialize"}

@@ -18,7 +18,7 @@ from airflow_provider_roe.exceptions import (
     RoeNotFoundError,
     RoeUnavailableError,
 )
-from airflow_provider_roe.waiting.wait import HAND_OVER, Wait, seconds
+from airflow_provider_roe.waiting.wait import HAND_OVER, Wait, seconds, the_query
 
 if TYPE_CHECKING:
     from time_machine import TimeMachineFixture
@@ -37,7 +37,7 @@ def clock(time_machine: TimeMachineFixture) -> TimeMachineFixture:
 
 def new_wait(**arguments: Any) -> Wait:
     defaults = {
-        "subject": f"query {QUERY}",
+        "subject": the_query(QUERY),
         "started_at": START.timestamp(),
         "timeout": 3600.0,
         "poke_interval": 60.0,
@@ -353,7 +353,7 @@ class TestAWaitWithoutEnd:
 
     def test_it_goes_on_elsewhere(self, wait):
         arguments = json.loads(json.dumps(wait.arguments()))
-        assert Wait(**arguments, subject="x", log=LOG).deadline == wait.deadline
+        assert Wait(**arguments, subject=the_query("x"), log=LOG).deadline == wait.deadline
 
 
 class TestSeconds:

@@ -1,0 +1,82 @@
+"""What the triggers have in common: a wait on an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from typing import TYPE_CHECKING
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_provider_roe.client.client import AsyncClient
+from airflow_provider_roe.client.retry import Retries
+from airflow_provider_roe.client.shared import SharedConnection
+from airflow_provider_roe.exceptions import RoeError
+from airflow_provider_roe.waiting.wait import HAND_OVER
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from airflow_provider_roe.api.agents import AgentJobs
+    from airflow_provider_roe.api.queries import QueryStatus
+    from airflow_provider_roe.waiting.stored import Event, TriggerArguments
+    from airflow_provider_roe.waiting.wait import Wait
+
+#: Seconds over which the first polls of tasks that deferred together are spread.
+FIRST_POLL_SPREAD = 2.0
+
+
+class WaitingTrigger(BaseTrigger):
+    """Base of the triggers: a subclass says what its wait is, and how to ask for what it waits for."""
+
+    roe_conn_id: str
+    organization_id: str | None
+    deferred_at: float
+    retry_window: float | None
+    wait: Wait
+
+    async def _ask(self, client: AsyncClient, retries: Retries) -> QueryStatus | AgentJobs:
+        """Ask for the status of what is waited for."""
+        raise NotImplementedError
+
+    def _arguments(self) -> TriggerArguments:
+        """Return the arguments that all triggers have."""
+        return {
+            "roe_conn_id": self.roe_conn_id,
+            "organization_id": self.organization_id,
+            "deferred_at": self.deferred_at,
+            "retry_window": self.retry_window,
+            **self.wait.arguments(),
+        }
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Wait, and fire the one event. Whatever goes wrong is told by it: an exception would tell nobody."""
+        try:
+            event = await self._watch()
+        except Exception as e:
+            self.log.exception("The wait for %s broke off", self.wait.subject.name)
+            event = {
+                "outcome": "error",
+                "error": RoeError.__name__,
+                "message": f"The wait broke off in the triggerer: {type(e).__name__}: {e}",
+            }
+        yield TriggerEvent(event)  # type: ignore[no-untyped-call]
+
+    async def _watch(self) -> Event:
+        wait = self.wait
+        hand_over = min(self.deferred_at + HAND_OVER - time.time(), HAND_OVER)
+        # A triggerer that starts takes up all its waits at once; their polls shall be as spread as before.
+        spread = FIRST_POLL_SPREAD if hand_over > 0 else wait.next_interval()
+        await asyncio.sleep(max(hand_over, 0) + random.uniform(0, spread))  # noqa: S311
+        async with SharedConnection.of(self.roe_conn_id, self.retry_window) as shared:
+            client = AsyncClient(shared, self.organization_id)
+            while True:
+                try:
+                    status = await self._ask(client, Retries(wait.troubles, wait.deadline))
+                    event = wait.saw(status)
+                except RoeError as e:
+                    event = wait.failed(e)
+                if event:
+                    return event
+                await asyncio.sleep(wait.next_interval())
