@@ -11,7 +11,7 @@ from airflow_provider_roe.testing.simulator import RoeSimulator
 def main() -> None:
     """Run a simulator and say how to reach it."""
     parser = argparse.ArgumentParser(
-        "python -m airflow_provider_roe.testing", description="A Roe query API to test with"
+        "python -m airflow_provider_roe.testing", description="A Roe API to test with"
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=0, help="port to listen on (default: any free one)")
@@ -39,7 +39,8 @@ def main() -> None:
             arguments.host, arguments.port, engine=arguments.engine, cells=arguments.cells
         ) as roe:
             print(f"Roe simulator at {roe.url}, Ctrl-C ends it. Connect Airflow to it with")
-            print(f"export AIRFLOW_CONN_ROE_DEFAULT='{roe.connection_uri}'", flush=True)
+            print(f"export AIRFLOW_CONN_ROE_DEFAULT='{roe.connection_uri}'")
+            print(f"The agent {roe.agent_id} takes any inputs.", flush=True)
             interrupted.wait()
     except (OSError, ValueError, ModuleNotFoundError) as e:
         sys.exit(str(e))

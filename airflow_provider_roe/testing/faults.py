@@ -19,7 +19,22 @@ from aiohttp import web
 
 from airflow_provider_roe.testing.recording import RecordedRequest
 
-_CALLS = ("submit", "status", "result", "run", "other")
+_CALLS = (
+    "submit",
+    "status",
+    "result",
+    "run",
+    "run_agent",
+    "run_agent_many",
+    "job_status",
+    "job_statuses",
+    "job_result",
+    "job_results",
+    "cancel_job",
+    "other",
+)
+#: Calls that name one query or one job in their path
+_NAMING = {"query_id": ("status", "result"), "job_id": ("job_status", "job_result", "cancel_job")}
 _LENGTH = re.compile(rb"^(content-length|transfer-encoding)", re.IGNORECASE | re.MULTILINE)
 _CLOSE = re.compile(rb"^connection:\s*close", re.IGNORECASE | re.MULTILINE)
 
@@ -39,8 +54,10 @@ class Fault:
     ``truncate``, ``oversize`` and ``gzip``. Where another answer is sent or none, it did only if ``executed``
     is true: with ``status_code``, ``reset="before"`` and ``hang``.
 
-    :param call: the call that it meets: submit, status, result, run or other. Default: any.
+    :param call: the call that it meets: submit, status, result or run of queries; run_agent, run_agent_many,
+        job_status, job_statuses, job_result, job_results or cancel_job of agents; or other. Default: any.
     :param query_id: the query whose status and result calls it meets. Default: any.
+    :param job_id: the job whose own calls it meets: job_status, job_result and cancel_job. Default: any.
     :param times: how many requests it meets. Default: until it is cleared.
     :param seconds: for how many seconds after it was added it is there. Default: until it is cleared.
     :param probability: share of the requests that it meets, 0 to 1. Default: 1.
@@ -68,6 +85,7 @@ class Fault:
 
     call: str | None = None
     query_id: str | None = None
+    job_id: str | None = None
     times: int | None = None
     seconds: float | None = None
     probability: float = 1.0
@@ -94,7 +112,8 @@ class Fault:
                 raise ValueError(f"{name} must be {expected}, not {getattr(self, name)!r}")
 
         check("call", self.call is None or self.call in _CALLS, f"one of {', '.join(_CALLS)}")
-        check("query_id", isinstance(self.query_id, str | None), "a string")
+        for name in _NAMING:
+            check(name, isinstance(getattr(self, name), str | None), "a string")
         check("times", self.times is None or _is_number(self.times, int, 1), "a positive whole number")
         check("seconds", self.seconds is None or _is_number(self.seconds), "a number of seconds")
         check("probability", _is_number(self.probability) and self.probability <= 1, "a number from 0 to 1")
@@ -153,8 +172,11 @@ class Fault:
                 raise ValueError(f"{name} needs a status_code")
             if self.head and name != "body":
                 raise ValueError(f"head and {name} do not go together")
-        if self.query_id is not None and self.call not in (None, "status", "result"):
-            raise ValueError(f"a {self.call} call has no query_id")
+        for name, calls in _NAMING.items():
+            if getattr(self, name) is not None and self.call not in (None, *calls):
+                raise ValueError(f"a {self.call} call has no {name}")
+        if self.query_id is not None and self.job_id is not None:
+            raise ValueError("query_id and job_id do not go together")
         if not isinstance(self.body, bytes):
             _encode(self.body)
 
@@ -193,15 +215,16 @@ class Faults:
         with self._lock:
             self._active.clear()
 
-    def take(self, call: str, query_id: str | None) -> Fault | None:
+    def take(self, record: RecordedRequest) -> Fault | None:
         """Return the fault that a request meets, counting it."""
         with self._lock:
             self._active = [active for active in self._active if not active.is_spent()]
             for active in self._active:
                 fault = active.fault
                 if (
-                    fault.call in (None, call)
-                    and fault.query_id in (None, query_id)
+                    fault.call in (None, record.call)
+                    and fault.query_id in (None, record.query_id)
+                    and fault.job_id in (None, record.job_id)
                     and random.random() < fault.probability  # noqa: S311
                 ):
                     active.met += 1

@@ -3,7 +3,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, ClassVar, Self, TypeGuard
+from typing import Any, ClassVar, NamedTuple, Self, TypeGuard
 
 from airflow_provider_roe.testing.faults import Fault
 
@@ -11,8 +11,102 @@ _COMMENT = re.compile(r"/\*\s*simulate\b(.*?)\*/", re.DOTALL)
 _THIRTY_YEARS = 1e9
 
 
+class Step(NamedTuple):
+    """A status on the way, its error text, and after how many seconds it began."""
+
+    status: Any
+    error: str | None
+    since: float
+
+
 @dataclass(frozen=True)
-class QueryPlan:
+class Plan:
+    """What the plans of queries and jobs have in common; see :class:`QueryPlan` for the parameters."""
+
+    MISSING: ClassVar[str] = "<missing>"
+    #: What has such a plan, what its statuses are, and which calls the faults can meet that it brings along
+    _whose: ClassVar[str]
+    _status: ClassVar[tuple[type, str]]
+    _calls: ClassVar[Sequence[str]]
+
+    statuses: Sequence[tuple[Any, float] | tuple[Any, float, str | None]]
+    ends_as: Any = None
+    error: str | None = None
+    clock_skew: float = 0
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.statuses, list | tuple) or not all(map(self._is_step, self.statuses)):
+            expected = "[status, seconds] or [status, seconds, error]"
+            raise ValueError(f"statuses must be a list of {expected}, not {self.statuses!r}")
+        if self.ends_as is not None and not self._is_status(self.ends_as):
+            raise ValueError(f"ends_as must be {self._status[1]}, not {self.ends_as!r}")
+        if not isinstance(self.error, str | None):
+            raise ValueError(f"error must be a string, not {self.error!r}")
+        if not is_number(self.clock_skew) or not abs(self.clock_skew) <= _THIRTY_YEARS:
+            raise ValueError(f"clock_skew must be a number of seconds, at most {_THIRTY_YEARS:g}")
+        if not isinstance(self.fields, Mapping):
+            raise ValueError(f"fields must be a mapping, not {self.fields!r}")
+        check_json("fields", dict(self.fields))
+        object.__setattr__(self, "statuses", tuple(map(tuple, self.statuses)))
+
+    @property
+    def seconds(self) -> float:
+        """How long it takes."""
+        return sum(step[1] for step in self.statuses)
+
+    def at(self, elapsed: float) -> Step | None:
+        """
+        Return the step that is being shown, None after the last one.
+
+        :param elapsed: seconds since the beginning.
+        """
+        since = 0.0
+        for status, seconds, *errors in self.statuses:
+            if elapsed < since + seconds:
+                return Step(status, errors[0] if errors else None, since)
+            since += seconds
+        return None
+
+    def shape(self, answer: dict[str, Any]) -> dict[str, Any]:
+        """Return an answer to a status call with the plan's own fields in it."""
+        return {k: v for k, v in (answer | {**self.fields}).items() if v != self.MISSING}
+
+    def _with_settings(self, text: str) -> tuple[Self, list[Fault]]:
+        """Read settings in JSON, which replace those of this plan, and the faults that they ask for."""
+        try:
+            settings = json.loads(text)
+        except (ValueError, RecursionError) as e:
+            raise ValueError(f"not JSON: {e}") from e
+        settings = _only_keys(settings, {f.name for f in fields(self)} | {"faults"})
+        faults = settings.pop("faults", [])
+        if not isinstance(faults, list):
+            raise ValueError(f"faults must be a list, not {faults!r}")
+        return replace(self, **settings), [self._own_fault(fault) for fault in faults]
+
+    def _own_fault(self, settings: object) -> Fault:
+        # The ids are those of what brings the fault along.
+        fault = Fault(**_only_keys(settings, {f.name for f in fields(Fault)} - {"query_id", "job_id"}))
+        if fault.call not in (None, *self._calls):
+            expected = " and ".join(self._calls)
+            raise ValueError(
+                f"a {self._whose}'s own fault can meet its {expected} calls only, not {fault.call!r}"
+            )
+        return fault
+
+    def _is_status(self, status: object) -> bool:
+        return isinstance(status, self._status[0]) and not isinstance(status, bool)
+
+    def _is_step(self, step: object) -> bool:
+        match step:
+            case [status, seconds] | [status, seconds, str() | None]:
+                return self._is_status(status) and is_number(seconds) and seconds >= 0
+            case _:
+                return False
+
+
+@dataclass(frozen=True)
+class QueryPlan(Plan):
     """
     How a simulated query goes: which statuses it shows, for how long, and how it ends.
 
@@ -26,33 +120,15 @@ class QueryPlan:
         else than the result; the value ``QueryPlan.MISSING`` leaves the field out. Default: nothing.
     """
 
-    MISSING: ClassVar[str] = "<missing>"
+    _whose = "query"
+    _status = (str, "a string")
+    _calls = ("status", "result")
 
     statuses: Sequence[tuple[str, float] | tuple[str, float, str | None]] = (
         ("PENDING", 0.2),
         ("STARTED", 0.8),
     )
     ends_as: str | None = None
-    error: str | None = None
-    clock_skew: float = 0
-    fields: Mapping[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.statuses, list | tuple) or not all(map(_is_step, self.statuses)):
-            expected = "[status, seconds] or [status, seconds, error]"
-            raise ValueError(f"statuses must be a list of {expected}, not {self.statuses!r}")
-        for name in ("ends_as", "error"):
-            if not isinstance(value := getattr(self, name), str | None):
-                raise ValueError(f"{name} must be a string, not {value!r}")
-        if not _is_number(self.clock_skew) or not abs(self.clock_skew) <= _THIRTY_YEARS:
-            raise ValueError(f"clock_skew must be a number of seconds, at most {_THIRTY_YEARS:g}")
-        if not isinstance(self.fields, Mapping):
-            raise ValueError(f"fields must be a mapping, not {self.fields!r}")
-        try:
-            json.dumps(dict(self.fields))
-        except (TypeError, ValueError) as e:
-            raise ValueError(f"fields must be JSON: {e}") from e
-        object.__setattr__(self, "statuses", tuple(map(tuple, self.statuses)))
 
     def with_comment(self, sql: str) -> tuple[Self, list[Fault]]:
         """
@@ -65,29 +141,27 @@ class QueryPlan:
         if not (comment := _COMMENT.search(sql)):
             return self, []
         try:
-            settings = json.loads(comment[1])
-        except (ValueError, RecursionError) as e:
-            raise ValueError(f"simulate comment: not JSON: {e}") from e
-        try:
-            settings = _only_keys(settings, {f.name for f in fields(self)} | {"faults"})
-            faults = settings.pop("faults", [])
-            if not isinstance(faults, list):
-                raise ValueError(f"faults must be a list, not {faults!r}")
-            return replace(self, **settings), [_fault_of_a_query(fault) for fault in faults]
+            return self._with_settings(comment[1])
         except ValueError as e:
             raise ValueError(f"simulate comment: {e}") from e
 
 
-def _is_number(value: object) -> TypeGuard[float]:
+def is_number(value: object) -> TypeGuard[float]:
+    """Return whether it is a number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
 
 
-def _is_step(step: object) -> bool:
-    match step:
-        case [str(), seconds] | [str(), seconds, str() | None]:
-            return _is_number(seconds) and seconds >= 0
-        case _:
-            return False
+def check_json(name: str, value: object) -> None:
+    """
+    Check that a value can be written as JSON.
+
+    :param name: its name, for the message.
+    :raises ValueError: it cannot.
+    """
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError) as e:
+        raise ValueError(f"{name} must be JSON: {e}") from e
 
 
 def _only_keys(settings: object, known: Iterable[str]) -> dict[str, Any]:
@@ -96,13 +170,3 @@ def _only_keys(settings: object, known: Iterable[str]) -> dict[str, Any]:
     if unknown := settings.keys() - set(known):
         raise ValueError(f"unknown key {min(unknown)!r}, expected one of {', '.join(sorted(known))}")
     return settings
-
-
-def _fault_of_a_query(settings: object) -> Fault:
-    known = {f.name for f in fields(Fault)} - {
-        "query_id"
-    }  # it is bound to the query that carries the comment
-    fault = Fault(**_only_keys(settings, known))
-    if fault.call not in (None, "status", "result"):
-        raise ValueError(f"a query's own fault can meet its status and result calls only, not {fault.call!r}")
-    return fault

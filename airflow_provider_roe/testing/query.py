@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from airflow_provider_roe.testing.outcome import Outcome
 from airflow_provider_roe.testing.plan import QueryPlan
+from airflow_provider_roe.testing.rest import rfc3339
 
 #: Statuses that leave no results. Stated here anew: what is tested is not to be believed.
 _FAILURES = {"FAILURE", "FAILED", "ERROR", "REVOKED", "REJECTED", "IGNORED", "CANCELLED", "CANCELED"}
@@ -56,17 +57,15 @@ class Query:
         """State at this moment."""
         if self._end:
             return self._end
-        elapsed = time.monotonic() - self._created
-        until, status, error = 0.0, "STARTED", None
-        for status, seconds, *errors in self.plan.statuses:
-            error = errors[0] if errors else None
-            until += seconds
-            if elapsed < until:
-                return State(status, error, None)
+        running = self.plan.at(time.monotonic() - self._created)
+        if running:
+            return State(running.status, running.error, None)
+        until = self.plan.seconds
         if self.plan.ends_as is not None:
             return State(self.plan.ends_as, self.plan.error, self._time(until))
         if not self.outcome.done():  # the SQL takes longer than planned
-            return State(status, error, None)
+            status, _, *errors = self.plan.statuses[-1] if self.plan.statuses else ("STARTED", 0)
+            return State(status, errors[0] if errors else None, None)
         sql = self.outcome.result()
         return State(
             "FAILURE" if sql.error else "SUCCESS",
@@ -101,14 +100,15 @@ class Query:
     def as_status(self) -> dict[str, Any]:
         """Answer to a status call."""
         state = self.state
-        answer = {
-            "worksheet_query_id": self.id,
-            "status": state.status,
-            "error": state.error,
-            "created_at": _rfc3339(self.created_at),
-            "finished_at": _rfc3339(state.finished_at),
-        }
-        return {k: v for k, v in (answer | {**self.plan.fields}).items() if v != QueryPlan.MISSING}
+        return self.plan.shape(
+            {
+                "worksheet_query_id": self.id,
+                "status": state.status,
+                "error": state.error,
+                "created_at": rfc3339(self.created_at),
+                "finished_at": rfc3339(state.finished_at),
+            }
+        )
 
     def as_result(self) -> dict[str, Any]:
         """Answer to a result call; of a query that has ended, only once its outcome is there."""
@@ -124,7 +124,7 @@ class Query:
     def as_worksheet_query(self, organization_id: str) -> dict[str, Any]:
         """Answer to a submit call."""
         state = self.state
-        created_at = _rfc3339(self.created_at)
+        created_at = rfc3339(self.created_at)
         organization = {"id": organization_id, "name": "Simulated organization", "created_at": created_at}
         worksheet = {
             "id": self.worksheet_id,
@@ -143,7 +143,7 @@ class Query:
             "ai_summary": None,
             "created_at": created_at,
             "updated_at": created_at,
-            "finished_at": _rfc3339(state.finished_at),
+            "finished_at": rfc3339(state.finished_at),
             "worksheet": worksheet,
             "organization": organization,
             "creator": _CREATOR,
@@ -151,7 +151,3 @@ class Query:
 
     def _time(self, elapsed: float) -> datetime:
         return self.created_at + timedelta(seconds=elapsed)
-
-
-def _rfc3339(moment: datetime | None) -> str | None:
-    return moment.isoformat().replace("+00:00", "Z") if moment else None

@@ -2,20 +2,24 @@ import asyncio
 import dataclasses
 import ssl
 import threading
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
 from ipaddress import ip_address
-from typing import Literal, Self
+from typing import Any, Literal, Self
 from urllib.parse import quote
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
-from airflow_provider_roe.testing import endpoints
+from airflow_provider_roe.testing import endpoints, forms
+from airflow_provider_roe.testing.agents import SUCCESS, Agent, Inputs, Job
 from airflow_provider_roe.testing.clickhouse import ClickHouse
 from airflow_provider_roe.testing.faults import Fault, Faults, deliver
+from airflow_provider_roe.testing.job_plan import JobPlan
 from airflow_provider_roe.testing.outcome import Cells
 from airflow_provider_roe.testing.plan import QueryPlan
 from airflow_provider_roe.testing.query import Query
@@ -24,11 +28,13 @@ from airflow_provider_roe.testing.sql import run
 
 DEFAULT_API_KEY = "roe-9fWm2Qz7Lx4Tn8Vb1Kd6Rs3Yp5Hc0Jg"
 DEFAULT_ORGANIZATION_ID = "3f0c7a52-8d1e-4b6f-9a27-5c1b0e84d6f3"
+DEFAULT_AGENT_ID = "b4a1f3d6-07c5-4e92-8f1a-6d2e9c7053ab"
+DEFAULT_AGENT_VERSION_ID = "e83c5f27-91bd-4d06-a74e-2f0b8c6d1953"
 
 
 class RoeSimulator:
     """
-    A Roe query API on a port of this machine, to test DAGs with.
+    Roe's API for queries and agents on a port of this machine, to test DAGs with.
 
     It answers real HTTP from a thread of its own, and runs the SQL of a query on a private copy of a small
     data set (tables ``documents``, ``invoices`` and ``reviews``): on SQLite, each query on a copy of its own,
@@ -42,6 +48,11 @@ class RoeSimulator:
         /* simulate {"statuses": [["STARTED", 5]],
                      "faults": [{"call": "status", "status_code": 503, "times": 2}]} */
         SELECT count(*) FROM invoices
+
+    Agents run no model: a job shows what its :class:`JobPlan` says, and puts out its own inputs if the plan
+    names no outputs. One agent, ``agent_id``, is always there and takes any inputs; :meth:`add_agent` adds
+    others. A job that comes from another process can bring its plan along in an input ``simulate``, JSON with
+    the keys of a JobPlan, and ``faults``.
 
     Use it as a context manager, or call :meth:`start` and :meth:`stop`. A stopped simulator that is started
     again has the same address and still knows its queries: that is an outage.
@@ -87,6 +98,14 @@ class RoeSimulator:
         self.plan = plan or QueryPlan()
         self.requests: list[RecordedRequest] = []
         self.queries: dict[str, Query] = {}
+        self.agents: dict[str, Agent] = {}
+        self.agent_id = self.add_agent(DEFAULT_AGENT_ID, versions=[DEFAULT_AGENT_VERSION_ID])
+        self.jobs: dict[str, Job] = {}
+        self.job_plan = JobPlan()
+        self.credits: int | None = None
+        self.foreign_jobs: set[str] = set()
+        self.idempotent_runs: dict[str, tuple[object, list[str]]] = {}
+        self._alike: dict[object, list[Job]] = defaultdict(list)
         self.connections = 0
         self._host = host
         self._port = port
@@ -174,6 +193,99 @@ class RoeSimulator:
         """
         self.queries[query_id].finish(status, error)
 
+    def add_agent(
+        self,
+        agent_id: str | None = None,
+        *,
+        versions: Sequence[str] = (),
+        required: Sequence[str] = (),
+        plan: JobPlan | None = None,
+        caching: bool = False,
+    ) -> str:
+        """
+        Add an agent, or replace the one with this id.
+
+        :param agent_id: its id, a UUID. Default: a new one.
+        :param versions: ids of its versions, UUIDs; the last one is current. Default: a new one.
+        :param required: keys of the inputs that its jobs need. Default: none.
+        :param plan: how its jobs go. Default: the simulator's ``job_plan``.
+        :param caching: whether a job like one that has succeeded, with the same version and inputs, ends as
+            CACHED at once with its outputs, unless the client wants no cached result. Default: False.
+        :return: its id.
+        """
+        agent = Agent(
+            id=str(UUID(agent_id) if agent_id else uuid4()),
+            versions=tuple(str(UUID(version)) for version in versions) or (str(uuid4()),),
+            required=tuple(required),
+            plan=plan,
+            caching=caching,
+        )
+        self.agents[agent.id] = agent
+        return agent.id
+
+    def run_agent(
+        self,
+        inputs: Inputs | None = None,
+        plan: JobPlan | None = None,
+        *,
+        agent_id: str | None = None,
+        version_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        skip_cache: bool = False,
+        idempotency_key: str | None = None,
+    ) -> str:
+        """
+        Create a job at the server, without a request and without a credit.
+
+        :param inputs: texts and files by the keys of the inputs; JSON in the input ``simulate`` replaces what
+            the plan says. Default: none.
+        :param plan: how it goes. Default: the agent's plan, or else the simulator's ``job_plan``.
+        :param agent_id: the agent. Default: the one that is always there.
+        :param version_id: the version that runs. Default: the current one.
+        :param metadata: what is noted with the job. Default: nothing.
+        :param skip_cache: runs although the agent caches. Default: False.
+        :param idempotency_key: noted with the job. Default: none.
+        :return: its id.
+        :raises ValueError: the input ``simulate`` is malformed.
+        """
+        inputs = inputs or {}
+        agent = self.agents[agent_id or self.agent_id]
+        plan, faults = (plan or agent.plan or self.job_plan).with_input(inputs)
+        version_id = version_id or agent.versions[-1]
+        alike = self._alike[agent.id, version_id, frozenset(inputs.items())] if agent.caching else []
+        succeeded = [job for job in alike if job.status == SUCCESS]
+        if succeeded and not skip_cache:
+            plan = succeeded[-1].cached()
+        job = Job(
+            agent.id,
+            version_id,
+            inputs,
+            plan,
+            metadata=metadata,
+            skip_cache=skip_cache,
+            idempotency_key=idempotency_key,
+        )
+        alike.append(job)
+        self.add_fault(*(dataclasses.replace(fault, job_id=job.id) for fault in faults))
+        self.jobs[job.id] = job
+        return job.id
+
+    def add_foreign_job(self) -> str:
+        """Add a job of another organization and return its id: whoever asks for it is refused."""
+        job_id = str(uuid4())
+        self.foreign_jobs.add(job_id)
+        return job_id
+
+    def finish_job(self, job_id: str, status: int, error: str | None = None) -> None:
+        """
+        End a job now, whatever its plan says.
+
+        :param job_id: the job.
+        :param status: code of the status that it ends in.
+        :param error: error text. Default: none.
+        """
+        self.jobs[job_id].finish(status, error)
+
     def rotate_key(self, api_key: str) -> None:
         """Accept this API key and no other from now on."""
         self.api_key = api_key
@@ -188,17 +300,25 @@ class RoeSimulator:
         self._faults.add(*faults)
 
     def clear_faults(self) -> None:
-        """Remove all faults, also those that queries brought along."""
+        """Remove all faults, also those that queries and jobs brought along."""
         self._faults.clear()
 
-    def requests_of(self, call: str, query_id: str | None = None) -> list[RecordedRequest]:
+    def requests_of(
+        self, call: str, query_id: str | None = None, job_id: str | None = None
+    ) -> list[RecordedRequest]:
         """
         Return the requests of one kind so far, in the order in which they came.
 
-        :param call: ``"submit"``, ``"status"``, ``"result"``, ``"run"`` or ``"other"``.
+        :param call: ``"submit"``, ``"status"``, ``"result"``, ``"run"``, ``"run_agent"``, or another that
+            :class:`RecordedRequest` lists.
         :param query_id: only those of this query. Default: of all.
+        :param job_id: only those that name this job or created it, alone or among others. Default: of all.
         """
-        return [r for r in list(self.requests) if r.call == call and query_id in (None, r.query_id)]
+        return [
+            r
+            for r in list(self.requests)
+            if r.call == call and query_id in (None, r.query_id) and (job_id is None or job_id in r.job_ids)
+        ]
 
     @property
     def _scheme(self) -> str:
@@ -233,7 +353,7 @@ class RoeSimulator:
         await asyncio.sleep(0)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        call, query_id = endpoints.route(request.path)
+        call, query_id, job_id = endpoints.route(request.path)
         record = RecordedRequest(
             call=call,
             method=request.method,
@@ -244,10 +364,12 @@ class RoeSimulator:
             received_at=datetime.now(UTC),
             connection=self._connection_numbers[id(request.protocol)],
             query_id=query_id,
+            job_id=job_id,
+            job_ids=[job_id] if job_id else [],
         )
         self.requests.append(record)
-        record.body = await request.content.read()
-        fault = self._faults.take(call, query_id)
+        record.body, record.form = await forms.read_body(request)
+        fault = self._faults.take(record)
         executes = fault is None or fault.executes
         answer = await endpoints.answer(self, record) if executes else None
         return await deliver(request, answer, fault, record)

@@ -334,7 +334,7 @@ def test_a_submit_that_meets_a_fault_was_executed_or_not(roe, client, settings, 
         ({"hang": True, "call": "submit", "query_id": QUERY_ID}, "a submit call has no query_id"),
         (
             {"hang": True, "call": "poll"},
-            "call must be one of submit, status, result, run, other, not 'poll'",
+            "call must be one of submit, status, result, run, run_agent, .*, cancel_job, other, not 'poll'",
         ),
         ({"hang": True, "query_id": 7}, "query_id must be a string, not 7"),
         ({"hang": True, "times": 0}, "times must be a positive whole number, not 0"),
