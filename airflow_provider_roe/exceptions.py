@@ -16,6 +16,11 @@ class RoeError(Exception):
         """What errors that are alike have in common, in a few words."""
         return str(self.args[0])[:200] if self.args else type(self).__name__
 
+    def begin_with(self, words: str) -> None:
+        """Put words before the message: what the error is about, or what has become of the rest."""
+        message, *others = self.args
+        self.args = (f"{words} {message}", *others)
+
 
 class RoeInputError(RoeError, ValueError):
     """A value that the user gave cannot be used: a query id, an argument, a field of the connection."""

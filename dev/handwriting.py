@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parents[1] / "airflow_provider_roe"
 #: At most so many in 1,000 lines
 GOALS = {ast.Lambda: ("lambda", 1.5), ast.NamedExpr: (":=", 2.0)}
 VERBS = """
-    Add Answer Ask Attach Bind Build Call Cancel Check Close Complete Connect Convert Count Cut Defer
+    Add Answer Ask Attach Begin Bind Build Call Cancel Check Close Complete Connect Convert Count Cut Defer
     Download Drop End Escape Execute Fail Fetch Find Finish Forget Get Give Go Hold Keep Leave Let Log Look
     Make Map Mark Name Note Open Parse Pause Poll Push Put Quote Raise Read Record Refuse Remove Render
     Return Run Say Send Set Share Show Sleep Split Spool Start Stop Store Submit Suspend Take Tell Try Turn

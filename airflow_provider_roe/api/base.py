@@ -263,6 +263,8 @@ def _refuse_code(request: Request, response: Response) -> NoReturn:
         advice = f"Redirects are not followed, for the API key must not travel. {_NOT_ROE}"
     elif code == 401:
         error = RoeAuthenticationError
+    elif code == 403 and "credit" in text.lower():
+        advice = _ADVICE[402]
     elif code == 404 and _parse(response.body) is not _NOT_JSON:
         error, advice = RoeNotFoundError, request.not_found
     elif code == 404:

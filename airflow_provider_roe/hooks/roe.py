@@ -1,10 +1,11 @@
-"""RoeHook: an Airflow connection turned into calls to Roe's query API, blocking and async."""
+"""RoeHook: an Airflow connection turned into calls to Roe's API, blocking and async."""
 
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, contextmanager
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from airflow.providers.common.compat.sdk import BaseHook
 
@@ -12,8 +13,10 @@ from airflow_provider_roe.api.base import NIL_UUID
 from airflow_provider_roe.client.calls import AsyncCalls, Calls
 from airflow_provider_roe.client.client import AsyncClient, Client
 from airflow_provider_roe.client.connection import WEEK
+from airflow_provider_roe.client.inputs import read_all_inputs, read_inputs
 from airflow_provider_roe.client.retry import Retries
 from airflow_provider_roe.client.shared import SharedConnection
+from airflow_provider_roe.client.submission import Submission, accepted
 from airflow_provider_roe.client.trouble import Troubles
 from airflow_provider_roe.exceptions import (
     RoeError,
@@ -30,14 +33,16 @@ if TYPE_CHECKING:
 
     import requests
 
+    from airflow_provider_roe.api.agents import AgentJobResult, AgentJobStatus
     from airflow_provider_roe.api.queries import QueryResult, QueryStatus, SubmittedQuery
     from airflow_provider_roe.client.connection import RoeConnection
+    from airflow_provider_roe.client.inputs import Inputs
     from airflow_provider_roe.results.spool import SpooledResult
 
 
 class RoeHook(BaseHook):
     """
-    Calls Roe's query API.
+    Calls Roe's API: its queries, and its agents.
 
     Transient errors are retried for as long as the connection's ``retry_window`` says. When Roe does not
     accept the key, the connection is read once more, for the key may have been rotated.
@@ -61,11 +66,11 @@ class RoeHook(BaseHook):
         self.client = Client(roe_conn_id, organization_id)
         self._kept_open = AsyncExitStack()
 
-    # Calls
-
     def get_conn(self) -> requests.Session:
         """Return the HTTP session that the blocking calls use, with the connection's key in its headers."""
         return self.client.calls.session
+
+    # Queries
 
     def submit_query(
         self, sql: str, *, worksheet_id: str | None = None, use_admin: bool = False
@@ -187,6 +192,158 @@ class RoeHook(BaseHook):
         with self.open_query_result(query_id) as result:
             found = rows(result, form="value")
         return found[-1] if found else []
+
+    # Agents
+
+    def run_agent(
+        self,
+        agent_id: str,
+        inputs: Mapping[str, Any],
+        *,
+        version_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        files: Sequence[str] = (),
+        skip_cache: bool = False,
+        idempotency_key: str | None = None,
+    ) -> str:
+        """
+        Run an agent, and return the id of the job by which to ask for it.
+
+        The request carries an ``Idempotency-Key``, so that it is sent again after trouble without a second
+        run, as far as Roe heeds the key.
+
+        :param agent_id: The agent's UUID.
+        :param inputs: The agent's inputs by their keys: texts, or what else JSON can say.
+        :param version_id: UUID of the agent's version. Default: the current one.
+        :param metadata: What Roe is to keep with the job.
+        :param files: Keys of those inputs that are URLs of files, as ``ObjectStoragePath`` takes them. They
+            are streamed. An ``ObjectStoragePath`` is a file in any case.
+        :param skip_cache: Whether Roe shall not answer with what the same inputs came to before.
+        :param idempotency_key: What makes this run the same as an earlier one. Default: it is another.
+        :raises RoeInputError: An argument or a field of the connection cannot be used.
+        :raises RoeRequestError: Roe refused the run, or could not be asked.
+        """
+        submission = self._submission(
+            agent_id, [read_inputs(inputs, files)], version_id, metadata, skip_cache, idempotency_key
+        )
+        [started] = submission.start({0: 0})
+        return started[0]
+
+    def run_agent_many(
+        self,
+        agent_id: str,
+        inputs: Sequence[Mapping[str, Any]],
+        *,
+        version_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        files: Sequence[str] = (),
+        skip_cache: bool = False,
+        idempotency_key: str | None = None,
+    ) -> list[str]:
+        """
+        Run an agent for each of many inputs, and return the ids of the jobs in their order.
+
+        Up to 1,000 inputs go in a request. Such with files, a version or metadata, which Roe does not take
+        for many, have one each.
+
+        :param inputs: The inputs of each job. The other parameters are those of :meth:`run_agent`.
+        :raises RoeInputError: An argument or a field of the connection cannot be used.
+        :raises RoeRequestError: Roe refused one of the inputs, which the error names, or could not be asked.
+            What was accepted before goes on: with an ``idempotency_key``, the same call returns it, too.
+        """
+        read = read_all_inputs(inputs, files)
+        submission = self._submission(agent_id, read, version_id, metadata, skip_cache, idempotency_key)
+        started: dict[int, str] = {}
+        try:
+            for some in submission.start(dict.fromkeys(range(len(read)), 0)):
+                started |= some
+        except RoeError as e:
+            e.begin_with(accepted(len(started), len(read)))
+            raise
+        return [started[index] for index in range(len(read))]
+
+    def _submission(
+        self,
+        agent_id: str,
+        inputs: Sequence[Inputs],
+        version_id: str | None,
+        metadata: Mapping[str, Any] | None,
+        skip_cache: bool,
+        idempotency_key: str | None,
+    ) -> Submission:
+        return Submission(
+            client=self.client,
+            log=self.log,
+            agent_id=agent_id,
+            inputs=inputs,
+            scope=[idempotency_key or uuid4().hex],
+            version_id=version_id,
+            metadata=metadata,
+            skip_cache=skip_cache,
+        )
+
+    def get_agent_job_status(self, job_id: str) -> AgentJobStatus:
+        """
+        Ask for the status of an agent's job.
+
+        :param job_id: The UUID that :meth:`run_agent` returned.
+        :raises RoeInputError: An argument or a field of the connection cannot be used.
+        :raises RoeRequestError: Roe refused the request, or could not be asked.
+        """
+        return self.get_agent_job_statuses([job_id])[0]
+
+    def get_agent_job_statuses(self, job_ids: Sequence[str]) -> list[AgentJobStatus]:
+        """
+        Ask for the statuses of agents' jobs, 1,000 with a request, and return them in the jobs' order.
+
+        Raises as :meth:`get_agent_job_status` does, also for one of the jobs.
+
+        :param job_ids: The jobs' UUIDs.
+        """
+        return self.client.call(self._retries(), Calls.job_statuses, job_ids)
+
+    def get_agent_job_result(self, job_id: str) -> AgentJobResult:
+        """
+        Fetch the outputs of an agent's job.
+
+        A result that says that its job has not ended is asked for again, as after a transient error. One of a
+        job that has failed, or was cancelled, has no outputs.
+
+        :param job_id: The UUID that :meth:`run_agent` returned, of a job that has ended.
+        :raises RoeInputError: An argument or a field of the connection cannot be used.
+        :raises RoeRequestError: Roe refused the request, or could not be asked.
+        :raises RoeError: The result is not as Roe documents it.
+        """
+        return self.get_agent_job_results([job_id])[0]
+
+    def get_agent_job_results(self, job_ids: Sequence[str]) -> list[AgentJobResult]:
+        """
+        Fetch the outputs of agents' jobs, 100 with a request, and return them in the jobs' order.
+
+        All are held in memory. Raises as :meth:`get_agent_job_result` does, also for one of the jobs.
+
+        :param job_ids: The jobs' UUIDs.
+        """
+        return self.client.call(self._retries(), Calls.job_results, job_ids)
+
+    def cancel_agent_job(self, job_id: str) -> None:
+        """
+        Cancel an agent's job.
+
+        :param job_id: The UUID that :meth:`run_agent` returned.
+        :raises RoeInputError: An argument or a field of the connection cannot be used.
+        :raises RoeRequestError: Roe refused the request, or could not be asked.
+        """
+        self.client.call(self._retries(), Calls.cancel_job, job_id)
+
+    async def aget_agent_job_statuses(self, job_ids: Sequence[str]) -> list[AgentJobStatus]:
+        """
+        Ask for statuses as :meth:`get_agent_job_statuses` does, without blocking the event loop.
+
+        All who do so within a moment on the same event loop and connection ask together.
+        """
+        async with SharedConnection.of(self.roe_conn_id) as shared:
+            return await AsyncClient(shared, self.organization_id).job_statuses(self._retries(), job_ids)
 
     async def aget_query_status(self, query_id: str) -> QueryStatus:
         """Ask for a query's status as :meth:`get_query_status` does, without blocking the event loop."""
