@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 import requests
 
-from airflow_provider_roe.testing import Fault, RoeSimulator
+from airflow_provider_roe.testing import Fault, JobPlan, RoeSimulator
 
 QUERY_ID = "00000000-0000-4000-8000-000000000000"
 
@@ -419,3 +419,23 @@ def test_a_submit_that_meets_a_fault_was_executed_or_not(roe, client, settings, 
 def test_nonsense_is_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         Fault(**settings)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"drip": 0.001},
+        {"truncate": True},
+        {"oversize": 100},
+        {"gzip": True},
+        {"reset": "body"},
+        {"delay": 0.01},
+    ],
+    ids=str,
+)
+def test_an_answer_without_a_body_stays_without(roe, client, settings):
+    roe.add_fault(Fault(call="cancel_job", **settings))
+    job_id = roe.run_agent(plan=JobPlan(statuses=((1, math.inf),)))
+    response = client.cancel_job(job_id)
+    assert (response.status_code, response.content) == (204, b"")
+    assert roe.jobs[job_id].cancelled
