@@ -4,7 +4,6 @@ A simulator of Roe's API for queries and agents, to test DAGs with.
 It needs neither Airflow nor pytest. Fixtures for pytest are in :mod:`airflow_provider_roe.testing.fixtures`.
 """
 
-from airflow_provider_roe.testing.agents import Agent, Job
 from airflow_provider_roe.testing.faults import Fault
 from airflow_provider_roe.testing.forms import InputFile
 from airflow_provider_roe.testing.job_plan import JobPlan
@@ -13,10 +12,8 @@ from airflow_provider_roe.testing.recording import RecordedRequest
 from airflow_provider_roe.testing.simulator import RoeSimulator
 
 __all__ = [
-    "Agent",
     "Fault",
     "InputFile",
-    "Job",
     "JobPlan",
     "QueryPlan",
     "RecordedRequest",

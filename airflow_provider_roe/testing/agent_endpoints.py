@@ -54,6 +54,7 @@ METHODS: Final = {
 
 _MOST = 1000  # ids or inputs in one call
 _UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_CANONICAL = re.compile(_UUID)
 _RUN = re.compile(
     rf"/v1/agents/run/(?P<agent_id>{_UUID})/(?:versions/(?P<version_id>{_UUID})/async/|async/(?P<many>many/)?)"
 )
@@ -103,11 +104,12 @@ async def answer(roe: RoeSimulator, record: RecordedRequest) -> web.Response:
     check_organization(roe, record.query.get("organization_id"), required=starts)
     match record.call:
         case "run_agent":
-            [job_id] = _run(roe, record, [_fields(record)])
-            record.job_id = job_id
-            return json_answer(job_id)
+            record.job_ids = _run(roe, record, [_fields(record)])
+            record.job_id = record.job_ids[0]
+            return json_answer(record.job_id)
         case "run_agent_many":
-            return json_answer(_run(roe, record, _items(record)))
+            record.job_ids = _run(roe, record, _items(record))
+            return json_answer(record.job_ids)
         case "job_status":
             return json_answer(_find(roe, record).as_status())
         case "job_result":
@@ -116,16 +118,18 @@ async def answer(roe: RoeSimulator, record: RecordedRequest) -> web.Response:
             _find(roe, record).cancel()
             return web.Response(status=204, body=b"")
         case "job_statuses":
-            ids = _job_ids(roe, record)
-            jobs = [(job_id, roe.jobs.get(job_id)) for job_id in ids]
             return json_answer(
-                [job.as_status_of_many() if job else {"id": job_id} | _UNKNOWN_STATUS for job_id, job in jobs]
+                [
+                    job.as_status_of_many() if job else {"id": job_id} | _UNKNOWN_STATUS
+                    for job_id, job in _find_many(roe, record)
+                ]
             )
         case _:
-            ids = _job_ids(roe, record)
-            jobs = [(job_id, roe.jobs.get(job_id)) for job_id in ids]
             return json_answer(
-                [job.as_result_of_many() if job else {"id": job_id} | _UNKNOWN_RESULT for job_id, job in jobs]
+                [
+                    job.as_result_of_many() if job else {"id": job_id} | _UNKNOWN_RESULT
+                    for job_id, job in _find_many(roe, record)
+                ]
             )
 
 
@@ -138,15 +142,20 @@ def _find(roe: RoeSimulator, record: RecordedRequest) -> Job:
     raise Refusal(404, "Not found.")
 
 
-def _job_ids(roe: RoeSimulator, record: RecordedRequest) -> list[str]:
+def _find_many(roe: RoeSimulator, record: RecordedRequest) -> list[tuple[str, Job | None]]:
     given = _list(json_object(record), "job_ids")
-    ids = [as_uuid(job_id) for job_id in given]
-    if None in ids:
-        raise Refusal(400, [NOT_A_UUID], "job_ids")
-    record.job_ids = [str(job_id) for job_id in ids]
+    record.job_ids = list(map(_as_id, given))
     if not roe.foreign_jobs.isdisjoint(record.job_ids):
         raise Refusal(403, FORBIDDEN)
-    return record.job_ids
+    return [(job_id, roe.jobs.get(job_id)) for job_id in record.job_ids]
+
+
+def _as_id(value: object) -> str:
+    if isinstance(value, str) and _CANONICAL.fullmatch(value):  # much faster than to read it
+        return value
+    if uuid := as_uuid(value):
+        return str(uuid)
+    raise Refusal(400, [NOT_A_UUID], "job_ids")
 
 
 def _list(body: Mapping[str, Any], field: str) -> list[Any]:
@@ -165,7 +174,9 @@ def _list(body: Mapping[str, Any], field: str) -> list[Any]:
 
 
 def _fields(record: RecordedRequest) -> Mapping[str, Any]:
-    """Return the inputs and the metadata of a single run."""
+    """Return the inputs and the metadata of a single run, whose body may be left out."""
+    if not record.body:
+        return {}
     match media_type(record):
         case "multipart/form-data" | "application/x-www-form-urlencoded":
             if record.form is None:
@@ -188,6 +199,7 @@ def _items(record: RecordedRequest) -> list[Mapping[str, Any]]:
 
 
 def _run(roe: RoeSimulator, record: RecordedRequest, runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Start a job for each run, all or none, and return their ids."""
     path = _RUN.fullmatch(record.path)
     assert path  # noqa: S101
     agent = _agent(roe, path["agent_id"], path["version_id"])
@@ -195,15 +207,15 @@ def _run(roe: RoeSimulator, record: RecordedRequest, runs: Sequence[Mapping[str,
     key = record.headers.get("Idempotency-Key")
     request = (record.path, asked)
     if key and key in roe.idempotent_runs:
-        before, record.job_ids = roe.idempotent_runs[key]
+        before, job_ids = roe.idempotent_runs[key]
         if before != request:
             raise Refusal(400, ["This Idempotency-Key was used for a run with another body."])
-        return record.job_ids
+        return job_ids
     if roe.credits is not None:
         if roe.credits < len(asked):
             raise Refusal(403, "Insufficient credits to start a new job")
         roe.credits -= len(asked)
-    record.job_ids = [
+    job_ids = [
         roe.run_agent(
             inputs,
             agent_id=agent.id,
@@ -215,8 +227,8 @@ def _run(roe: RoeSimulator, record: RecordedRequest, runs: Sequence[Mapping[str,
         for inputs, metadata in asked
     ]
     if key:
-        roe.idempotent_runs[key] = request, record.job_ids
-    return record.job_ids
+        roe.idempotent_runs[key] = request, job_ids
+    return job_ids
 
 
 def _agent(roe: RoeSimulator, agent_id: str, version_id: str | None) -> Agent:

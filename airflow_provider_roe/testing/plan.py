@@ -70,6 +70,8 @@ class Plan:
 
     def shape(self, answer: dict[str, Any]) -> dict[str, Any]:
         """Return an answer to a status call with the plan's own fields in it."""
+        if not self.fields:
+            return answer
         return {k: v for k, v in (answer | {**self.fields}).items() if v != self.MISSING}
 
     def _with_settings(self, text: str) -> tuple[Self, list[Fault]]:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 
-from airflow_provider_roe.testing import QueryPlan, RoeSimulator
+from airflow_provider_roe.testing import JobPlan, QueryPlan, RoeSimulator
+from airflow_provider_roe.testing.simulator import DEFAULT_AGENT_ID
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,10 +42,42 @@ class Client(requests.Session):
     def run(self, sql: str = "SELECT 1", **kwargs: Any) -> requests.Response:
         return self.post(self.base, **{"json": {"query": sql, **self.organization}} | kwargs)
 
+    def agents(self, method: str, path: str, **kwargs: Any) -> requests.Response:
+        """Make a call of those below /v1/agents/, as the vendor's specification has them."""
+        url = self.base.replace("/database/query/", "/agents/") + path
+        return self.request(method, url, **{"params": self.organization} | kwargs)
+
+    def run_agent(
+        self, inputs: object = None, *, agent_id: str = DEFAULT_AGENT_ID, version: str = "", **kwargs: Any
+    ) -> requests.Response:
+        path = f"run/{agent_id}/versions/{version}/async/" if version else f"run/{agent_id}/async/"
+        return self.agents("POST", path, **{"json": inputs} | kwargs)
+
+    def run_many(
+        self, inputs: object, *, agent_id: str = DEFAULT_AGENT_ID, **kwargs: Any
+    ) -> requests.Response:
+        return self.agents("POST", f"run/{agent_id}/async/many/", **{"json": {"inputs": inputs}} | kwargs)
+
+    def job_status(self, job_id: str, **kwargs: Any) -> requests.Response:
+        return self.agents("GET", f"jobs/{job_id}/status/", **kwargs)
+
+    def job_result(self, job_id: str, **kwargs: Any) -> requests.Response:
+        return self.agents("GET", f"jobs/{job_id}/result/", **kwargs)
+
+    def cancel_job(self, job_id: str, **kwargs: Any) -> requests.Response:
+        return self.agents("POST", f"jobs/{job_id}/cancel/", **kwargs)
+
+    def job_statuses(self, job_ids: object, **kwargs: Any) -> requests.Response:
+        return self.agents("POST", "jobs/statuses/", **{"json": {"job_ids": job_ids}} | kwargs)
+
+    def job_results(self, job_ids: object, **kwargs: Any) -> requests.Response:
+        return self.agents("POST", "jobs/results/", **{"json": {"job_ids": job_ids}} | kwargs)
+
 
 @pytest.fixture
 def roe() -> Iterator[RoeSimulator]:
     with RoeSimulator(plan=AT_ONCE) as roe:
+        roe.job_plan = JobPlan(statuses=())
         yield roe
 
 

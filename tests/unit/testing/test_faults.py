@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 import requests
 
-from airflow_provider_roe.testing import Fault, RoeSimulator
+from airflow_provider_roe.testing import Fault, JobPlan, RoeSimulator
 
 QUERY_ID = "00000000-0000-4000-8000-000000000000"
 
@@ -45,6 +45,40 @@ class TestWhichRequestsMeetIt:
         first, second = roe.submit("SELECT 1"), roe.submit("SELECT 2")
         roe.add_fault(Fault(query_id=second, status_code=500))
         assert [client.status(query_id).status_code for query_id in (first, second)] == [200, 500]
+
+    def test_those_of_its_job(self, roe, client):
+        first, second = roe.run_agent(), roe.run_agent()
+        roe.add_fault(Fault(job_id=second, status_code=500))
+        for call in (client.job_status, client.job_result, client.cancel_job):
+            assert [call(job_id).status_code for job_id in (first, second)] == [call(first).status_code, 500]
+        assert client.job_statuses([first, second]).status_code == 200
+
+    @pytest.mark.parametrize(
+        "call",
+        [
+            "run_agent",
+            "run_agent_many",
+            "job_status",
+            "job_statuses",
+            "job_result",
+            "job_results",
+            "cancel_job",
+        ],
+    )
+    def test_those_of_its_call_of_agents(self, roe, client, call):
+        roe.add_fault(Fault(call=call, status_code=503))
+        job_id = roe.run_agent()
+        answers = [
+            client.run_agent(),
+            client.run_many([{}]),
+            client.job_status(job_id),
+            client.job_statuses([job_id]),
+            client.job_result(job_id),
+            client.job_results([job_id]),
+            client.cancel_job(job_id),
+        ]
+        assert [record.call for record in roe.requests if record.status_code == 503] == [call]
+        assert [answer.status_code for answer in answers].count(503) == 1
 
     def test_any_without_further_words(self, roe, client):
         roe.add_fault(Fault(status_code=502))
@@ -337,6 +371,10 @@ def test_a_submit_that_meets_a_fault_was_executed_or_not(roe, client, settings, 
             "call must be one of submit, status, result, run, run_agent, .*, cancel_job, other, not 'poll'",
         ),
         ({"hang": True, "query_id": 7}, "query_id must be a string, not 7"),
+        ({"hang": True, "job_id": 7}, "job_id must be a string, not 7"),
+        ({"hang": True, "call": "job_statuses", "job_id": QUERY_ID}, "a job_statuses call has no job_id"),
+        ({"hang": True, "call": "job_status", "query_id": QUERY_ID}, "a job_status call has no query_id"),
+        ({"hang": True, "query_id": "1", "job_id": "2"}, "query_id and job_id do not go together"),
         ({"hang": True, "times": 0}, "times must be a positive whole number, not 0"),
         ({"hang": True, "times": 1.5}, "times must be"),
         ({"hang": True, "times": True}, "times must be"),
@@ -381,3 +419,23 @@ def test_a_submit_that_meets_a_fault_was_executed_or_not(roe, client, settings, 
 def test_nonsense_is_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         Fault(**settings)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"drip": 0.001},
+        {"truncate": True},
+        {"oversize": 100},
+        {"gzip": True},
+        {"reset": "body"},
+        {"delay": 0.01},
+    ],
+    ids=str,
+)
+def test_an_answer_without_a_body_stays_without(roe, client, settings):
+    roe.add_fault(Fault(call="cancel_job", **settings))
+    job_id = roe.run_agent(plan=JobPlan(statuses=((1, math.inf),)))
+    response = client.cancel_job(job_id)
+    assert (response.status_code, response.content) == (204, b"")
+    assert roe.jobs[job_id].cancelled

@@ -33,6 +33,14 @@ def test_it_serves_at_the_address_that_it_prints_until_a_signal_ends_it_well(sig
                 timeout=60,
             )
             assert response.status_code == 200
+            agent_id = re.search(r"agent (\S+)", process.stdout.readline())[1]
+            response = requests.post(
+                f"{url}/v1/agents/run/{agent_id}/async/",
+                params={"organization_id": connection.login},
+                headers={"Authorization": f"Bearer {connection.password}"},
+                timeout=60,
+            )
+            assert response.status_code == 200
             assert name == "AIRFLOW_CONN_ROE_DEFAULT"
             assert f"{connection.host}:{connection.port}" == url
         finally:
