@@ -30,6 +30,19 @@ class RoeResultError(RoeInputError):
     """What SQL or an agent returns cannot be handed on: the number of rows, a column's name, a value."""
 
 
+class RoeOutputError(RoeResultError):
+    """
+    The outputs of an agent's job cannot be handed on; another run of the same input may have better ones.
+
+    :param message: What is wrong, and what to do about it.
+    :param job_id: The job.
+    """
+
+    def __init__(self, message: str, *, job_id: str = "") -> None:
+        super().__init__(message)
+        self.job_id = job_id
+
+
 class RoeRequestError(RoeError):
     """
     Roe refused a request.

@@ -45,7 +45,7 @@ CONN_FIELDS = {
     "web_url": (
         "string",
         "Web URL",
-        "Where a task's link leads; {worksheet_id} and {query_id} are filled in."
+        "Where a task's link leads; {worksheet_id} and {query_id}, or {agent_id} and {job_id}, are filled in."
         f" Default: {defaults.WEB_URL}.",
     ),
 }
@@ -65,7 +65,7 @@ def get_provider_info() -> dict[str, Any]:
     return {
         "package-name": "airflow-provider-roe",
         "name": INTEGRATION,
-        "description": "`Roe AI <https://www.roe-ai.com>`__: submit queries and wait for them.",
+        "description": "`Roe AI <https://www.roe-ai.com>`__: run queries and agents, and wait for them.",
         "integrations": [
             {
                 "integration-name": INTEGRATION,
@@ -74,9 +74,9 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "hooks": [_modules("hooks.roe", "hooks.roe_sql")],
-        "operators": [_modules("operators.roe", "operators.roe_sql")],
-        "sensors": [_modules("sensors.roe")],
-        "triggers": [_modules("triggers.roe")],
+        "operators": [_modules("operators.roe", "operators.roe_agent", "operators.roe_sql")],
+        "sensors": [_modules("sensors.roe", "sensors.roe_agent")],
+        "triggers": [_modules("triggers.roe", "triggers.roe_agent")],
         "extra-links": ["airflow_provider_roe.links.roe.RoeLink"],
         "connection-types": [
             {

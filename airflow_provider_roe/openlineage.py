@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 from airflow_provider_roe.exceptions import RoeError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.providers.openlineage.sqlparser import DatabaseInfo
 
@@ -39,6 +41,33 @@ def lineage(hook: RoeHook, sql: str, query_id: str | None) -> OperatorLineage[An
         else:
             run_facets["externalQuery"] = ExternalQueryRunFacet(query_id, source)
     return OperatorLineage(job_facets={"sql": SQLJobFacet(sql)}, run_facets=run_facets)
+
+
+def lineage_of_jobs(
+    hook: RoeHook, job_ids: Sequence[str], inputs: Sequence[str], output: str | None
+) -> OperatorLineage[Any, Any]:
+    """
+    Return the files that jobs read and that was written of them, and the jobs' ids at the Roe that runs them.
+
+    :param hook: The hook that has started them.
+    :param job_ids: Their ids.
+    :param inputs: URLs of the files that they were given.
+    :param output: URL of the file that their outputs were written to; None if to none.
+    """
+    from airflow.providers.openlineage.extractors.manager import ExtractorManager
+
+    found = lineage(hook, "", ", ".join(job_ids) or None)
+    to_dataset = ExtractorManager.convert_to_ol_dataset_from_object_storage_uri
+    found.job_facets.pop("sql")
+    found.inputs = [dataset for url in dict.fromkeys(inputs) if (dataset := to_dataset(_url(url)))]
+    found.outputs = [dataset for url in filter(None, [output]) if (dataset := to_dataset(_url(url)))]
+    return found
+
+
+def _url(path: str) -> str:
+    """Return the URL of a file, without the connection that it is reached by."""
+    parts = urlsplit(path if "://" in path else f"file://{path}")
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def lineage_of_sql(hook: RoeHook, queries: list[tuple[str, str]]) -> OperatorLineage[Any, Any]:

@@ -37,6 +37,7 @@ from airflow_provider_roe.exceptions import (
     RoeError,
     RoeInputError,
     RoeNotFoundError,
+    RoeOutputError,
     RoeRequestError,
     RoeUnavailableError,
 )
@@ -340,7 +341,7 @@ def _run_headers(idempotency_key: str, skip_cache: bool) -> dict[str, str]:
 
 def ask_statuses(
     job_ids: Sequence[str], organization_id: str | None, **statuses: frozenset[str]
-) -> Generator[Request, Response, dict[str, AgentJobStatus | RoeRequestError]]:
+) -> Generator[Request, Response, dict[str, AgentJobStatus | RoeError]]:
     """
     Yield the requests that tell the statuses of jobs, and return these by the jobs' ids.
 
@@ -389,6 +390,18 @@ def in_order(job_ids: Sequence[str], found: Mapping[str, T | RoeError]) -> list[
         if isinstance(value, RoeError):
             raise copy(value)  # without what is counted for others who ask for the same job
     return values  # type: ignore[return-value]
+
+
+def not_unavailable(found: dict[str, T | RoeError]) -> dict[str, T | RoeError]:
+    """
+    Make sure that asking again would not help with any of the jobs, and return what was found of them.
+
+    :raises RoeUnavailableError: Of one of them that may pass, so that asking again would help.
+    """
+    for value in found.values():
+        if isinstance(value, RoeUnavailableError):
+            raise copy(value)
+    return found
 
 
 def statuses_request(job_ids: Sequence[str], organization_id: str | None) -> Request:
@@ -508,10 +521,11 @@ def _result(
     outputs = _outputs(item.get("result"))
     if outputs is None and state is State.SUCCEEDED:
         shown = response.quote(json.dumps(item.get("result")), 100)
-        return RoeError(
+        return RoeOutputError(
             f"Roe's result of agent job {job_id} cannot be used: result must be a list of outputs, each with"
             f" key, value and data_type, and is {shown}. Run the job again; if it stays so, tell Roe's"
-            f" support. Request id: {response.request_id}."
+            f" support. Request id: {response.request_id}.",
+            job_id=job_id,
         )
     inputs = item.get("inputs")
     return AgentJobResult(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from airflow_provider_roe.api.queries import QueryResult, QueryStatus, SubmittedQuery
     from airflow_provider_roe.client.connection import RoeConnection
     from airflow_provider_roe.client.shared import Turn
-    from airflow_provider_roe.exceptions import RoeAuthenticationError
+    from airflow_provider_roe.exceptions import RoeAuthenticationError, RoeError
 
 T = TypeVar("T")
 
@@ -81,14 +81,22 @@ class Calls:
     def job_statuses(self, job_ids: Sequence[str]) -> list[AgentJobStatus]:
         """Ask for the statuses of jobs."""
         ids = [uuid(job_id, "job_id") for job_id in job_ids]
-        asking = agents.ask_statuses(ids, self.organization_id, **self.connection.statuses)
-        return agents.in_order(ids, self._exchange(asking))
+        return agents.in_order(ids, self.find_jobs(ids))
+
+    def find_jobs(self, job_ids: Sequence[str]) -> dict[str, AgentJobStatus | RoeError]:
+        """Ask for the statuses of jobs, whose ids are in canonical form; of each it may be a refusal."""
+        asking = agents.ask_statuses(job_ids, self.organization_id, **self.connection.statuses)
+        return agents.not_unavailable(self._exchange(asking))
 
     def job_results(self, job_ids: Sequence[str]) -> list[AgentJobResult]:
         """Fetch the results of jobs."""
         ids = [uuid(job_id, "job_id") for job_id in job_ids]
-        asking = agents.ask_results(ids, self.organization_id, **self.connection.statuses)
-        return agents.in_order(ids, self._exchange(asking))
+        return agents.in_order(ids, self.find_results(ids))
+
+    def find_results(self, job_ids: Sequence[str]) -> dict[str, AgentJobResult | RoeError]:
+        """Fetch the results of jobs, whose ids are in canonical form; of each it may be an error."""
+        asking = agents.ask_results(job_ids, self.organization_id, **self.connection.statuses)
+        return agents.not_unavailable(self._exchange(asking))
 
     def cancel_job(self, job_id: str) -> None:
         """Cancel a job."""
@@ -135,7 +143,7 @@ class AsyncCalls:
         request = queries.status_request(query_id, self.organization_id)
         return queries.read_status(request, await self._send(request), **self.connection.statuses)
 
-    async def job_statuses(self, job_ids: Sequence[str]) -> dict[str, AgentJobStatus | RoeRequestError]:
+    async def job_statuses(self, job_ids: Sequence[str]) -> dict[str, AgentJobStatus | RoeError]:
         """Ask for the statuses of jobs, whose ids are in canonical form; of each it may be an error."""
         asking = agents.ask_statuses(job_ids, self.organization_id, **self.connection.statuses)
         try:

@@ -1,4 +1,4 @@
-"""What an agent is run with: texts and other values, and files that are streamed from where they lie."""
+"""What an agent is run with: texts, and files that are streamed from where they lie."""
 
 from __future__ import annotations
 
@@ -74,11 +74,11 @@ class Inputs:
     """
     The inputs of one job, by their keys.
 
-    :param values: Texts, and whatever else JSON can say.
+    :param values: Texts.
     :param files: Those that are files.
     """
 
-    values: Mapping[str, Any]
+    values: Mapping[str, str]
     files: Mapping[str, StoredFile]
 
     @property
@@ -98,14 +98,16 @@ def read_inputs(given: object, files: Sequence[str], name: str = "inputs") -> In
     Return the checked inputs of a job, whose files are all there.
 
     :param given: What the user gave: a dict from key to value. A value that is an ``ObjectStoragePath`` is a
-        file.
+        file; one that is no text is sent as JSON.
     :param files: Keys of further values that are URLs of files.
     :param name: What it is called in errors.
     :raises RoeInputError: It cannot be used, and which of it.
     """
+    if isinstance(files, str) or not isinstance(files, Sequence):
+        raise RoeInputError(f"files must be a list of keys of inputs, not {clip(repr(files), 100)}.")
     if not isinstance(given, Mapping) or not given:
         raise RoeInputError(f"{name} must be a dict from input key to value, not {clip(repr(given), 100)}.")
-    values: dict[str, Any] = {}
+    values: dict[str, str] = {}
     found: dict[str, StoredFile] = {}
     for key, value in given.items():
         where = f"{name}[{clip(repr(key), 100)}]"
@@ -118,11 +120,18 @@ def read_inputs(given: object, files: Sequence[str], name: str = "inputs") -> In
         if key in files or isinstance(value, ObjectStoragePath):
             found[key] = find_file(value, where)
         else:
-            values[key] = _check_value(value, where)
+            values[key] = _text(value, where)
     missing = [key for key in files if key not in given]
     if missing:
         raise RoeInputError(f"files names {missing[0]!r}, which {name} lacks.")
     return Inputs(values, found)
+
+
+def file_urls(given: Any, files: Sequence[str]) -> list[str]:
+    """Return the URLs of the files among the inputs of a job, whether they are there or not."""
+    if not isinstance(given, Mapping):
+        return []
+    return [str(v) for key, v in given.items() if key in files or isinstance(v, ObjectStoragePath)]
 
 
 def read_all_inputs(given: object, files: Sequence[str]) -> list[Inputs]:
@@ -172,19 +181,20 @@ def find_file(url: object, where: str = "url") -> StoredFile:
     return StoredFile(path, info["size"], version)
 
 
-def _check_value(value: Any, where: str) -> Any:
+def _text(value: Any, where: str) -> str:
+    """Return a value as the text that Roe takes: itself, or JSON."""
     if value is None:
         raise RoeInputError(
             f"{where} is None: leave the key out, or mend the template that made nothing of it."
         )
     try:
-        json.dumps(value, allow_nan=False).encode()
+        text = json.dumps(value, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as e:
         raise RoeInputError(
             f"{where} must be a text, a number, or what else JSON can say, not {clip(repr(value), 100)}"
             f" ({e}): for a file, give its URL and name the key in files."
         ) from None
-    return value
+    return value if isinstance(value, str) else text
 
 
 def _unreadable(url: str, error: Exception) -> RoeInputError:

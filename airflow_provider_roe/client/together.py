@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from airflow_provider_roe.api.agents import MOST_JOBS, in_order
 from airflow_provider_roe.client.calls import AsyncCalls
 from airflow_provider_roe.client.retry import Retries
-from airflow_provider_roe.exceptions import RoeError, RoeRequestError, RoeUnavailableError
+from airflow_provider_roe.exceptions import RoeError, RoeUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from airflow_provider_roe.client.client import AsyncClient
     from airflow_provider_roe.client.trouble import Troubles
 
-    _Found = dict[str, AgentJobStatus | RoeRequestError]
+    _Found = dict[str, AgentJobStatus | RoeError]
 
 #: Seconds for which whoever is due first waits for others. A thousand waits that poll once a second take five
 #: requests then, instead of a thousand.
@@ -106,5 +106,5 @@ class Together:
                 each.found.set_result(found)
 
 
-def _is_refusal(found: AgentJobStatus | RoeRequestError) -> bool:
+def _is_refusal(found: AgentJobStatus | RoeError) -> bool:
     return isinstance(found, RoeError) and not isinstance(found, RoeUnavailableError)

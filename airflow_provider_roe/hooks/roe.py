@@ -213,7 +213,8 @@ class RoeHook(BaseHook):
         run, as far as Roe heeds the key.
 
         :param agent_id: The agent's UUID.
-        :param inputs: The agent's inputs by their keys: texts, or what else JSON can say.
+        :param inputs: The agent's inputs by their keys: texts, or what else JSON can say, which is sent as
+            its text.
         :param version_id: UUID of the agent's version. Default: the current one.
         :param metadata: What Roe is to keep with the job.
         :param files: Keys of those inputs that are URLs of files, as ``ObjectStoragePath`` takes them. They

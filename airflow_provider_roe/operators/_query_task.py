@@ -11,13 +11,13 @@ from airflow_provider_roe.api.base import clip, uuid
 from airflow_provider_roe.client.calls import Calls
 from airflow_provider_roe.exceptions import RoeNotFoundError
 from airflow_provider_roe.hooks.roe import RoeHook
+from airflow_provider_roe.operators._durable import DurableTask
 from airflow_provider_roe.waiting.task import WaitingTask
 from airflow_provider_roe.waiting.wait import Subject, Wait, the_query
 
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from airflow.providers.common.compat.sdk import Context
     from airflow.triggers.base import BaseTrigger
 
     from airflow_provider_roe.api.queries import QueryStatus
@@ -53,17 +53,13 @@ class QueryTask(WaitingTask):
         return RoeQueryStatusTrigger(query_id=str(self.query_id), **arguments)
 
 
-class SubmittingTask(QueryTask):
+class SubmittingTask(QueryTask, DurableTask):
     """
     Base of the tasks that submit queries, and find in a later try what an earlier one has submitted.
 
     Of each query, Airflow's store of the task's state (3.3 or newer) keeps a dict with its ``query_id``, and
     what it was submitted for.
     """
-
-    #: Whether queries are kept for a later try, and under which key
-    durable: bool
-    external_id_key: str
 
     def _asked(self, sql: object, *, worksheet_id: str | None = None, use_admin: bool = False) -> str:
         """Return a digest of all that makes a query another one than the next."""
@@ -98,31 +94,6 @@ class SubmittingTask(QueryTask):
                     clip(str(query_id), 100),
                 )
         return "not for this query"
-
-    def _forget_after_success(self, context: Context) -> None:
-        """
-        Let the task submit its query anew when it is cleared after its success.
-
-        A task that has returned can still fail, for example when its XCom is pushed, and its retry has to
-        find the query. Callbacks come after all that.
-        """
-        if self.durable and context.get("task_state_store") is not None:
-            self.on_success_callback = [self._forget_if_recorded, *self.on_success_callback]
-
-    def _forget_if_recorded(self, context: Context) -> None:
-        # Airflow calls this also when its API server has not taken the success, because it is out, or because
-        # somebody has cleared the task meanwhile.
-        ti: Any = context["ti"]
-        states = ti.get_task_states(
-            dag_id=ti.dag_id, task_ids=[ti.task_id], map_index=ti.map_index, run_ids=[ti.run_id]
-        )
-        if "success" in states.get(ti.run_id, {}).values():
-            self._forget(context)
-
-    def _forget(self, context: Context) -> None:
-        store = context.get("task_state_store")
-        if self.durable and store is not None:
-            store.delete(self.external_id_key)
 
     def on_kill(self) -> None:
         """Leave the query as it is, and say so."""

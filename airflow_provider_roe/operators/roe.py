@@ -18,6 +18,7 @@ from airflow_provider_roe.exceptions import (
 )
 from airflow_provider_roe.hooks.roe import RoeHook
 from airflow_provider_roe.operators._query_task import SubmittingTask
+from airflow_provider_roe.operators._rendered import check_rendered
 from airflow_provider_roe.waiting.wait import seconds
 
 if TYPE_CHECKING:
@@ -142,22 +143,12 @@ class RoeQueryOperator(ResumableJobMixin, SubmittingTask):
 
     def execute(self, context: Context) -> Any:
         """Submit the query, or attach to the one that an earlier try has submitted, and wait for its end."""
-        self._check_rendered()
+        check_rendered(self, self._given)
         if self.output_path is not None:
             from airflow_provider_roe.results.files import check_output
 
             check_output(self.output_path)
         return self.execute_resumable(context)
-
-    def _check_rendered(self) -> None:
-        """Make sure that no template has made nothing of an argument, which would pass for left out."""
-        for name in self._given:
-            value = getattr(self, name)
-            if value is None or not str(value).strip():
-                raise RoeInputError(
-                    f"{name} was given, but is {value!r} once its template is rendered: mend the template, or"
-                    " leave the argument out."
-                )
 
     # What ResumableJobMixin asks for. The external id, which it keeps over tries, is a dict that also says
     # what the query was submitted for.
@@ -234,7 +225,7 @@ class RoeQueryOperator(ResumableJobMixin, SubmittingTask):
         )
 
     def _finish(self, ended: dict[str, Any], context: Context) -> Any:
-        self._check_rendered()
+        check_rendered(self, self._given)
         try:
             value = self._value_of(ended)
         except (RoeQueryFailedError, RoeResultError, RoeNotFoundError):

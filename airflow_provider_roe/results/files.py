@@ -42,7 +42,7 @@ class Format:
 
     name: str
     extensions: tuple[str, ...]
-    write: Callable[..., None]
+    write: Callable[..., Any]
     module: str | None = None
     extra: str | None = None
 

@@ -25,7 +25,7 @@ S3_PART = 5 * 1024 * 1024
 
 def find_target(url: str) -> ObjectStoragePath:
     """
-    Return where a file shall be, if it can be there.
+    Return the place where a file shall be, if it can be there.
 
     :raises RoeInputError: It cannot.
     """

@@ -32,6 +32,7 @@ def test_there_are_few():
         "RoeQueryFailedError",
         "RoeAgentJobFailedError",
         "RoeResultError",
+        "RoeOutputError",
         "RoeTimeoutError",
     }
 
