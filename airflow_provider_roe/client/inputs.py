@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import ObjectStoragePath
-
 from airflow_provider_roe.api.base import clip
 from airflow_provider_roe.exceptions import RoeInputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 #: Files that are looked for, or sent, at once
 AT_ONCE = 8
@@ -117,7 +117,7 @@ def read_inputs(given: object, files: Sequence[str], name: str = "inputs") -> In
             raise RoeInputError(
                 f"{where}: Roe keeps this word for metadata, which is an argument of its own."
             )
-        if key in files or isinstance(value, ObjectStoragePath):
+        if key in files or _is_path(value):
             found[key] = find_file(value, where)
         else:
             values[key] = _text(value, where)
@@ -131,7 +131,7 @@ def file_urls(given: Any, files: Sequence[str]) -> list[str]:
     """Return the URLs of the files among the inputs of a job, whether they are there or not."""
     if not isinstance(given, Mapping):
         return []
-    return [str(v) for key, v in given.items() if key in files or isinstance(v, ObjectStoragePath)]
+    return [str(v) for key, v in given.items() if key in files or _is_path(v)]
 
 
 def read_all_inputs(given: object, files: Sequence[str]) -> list[Inputs]:
@@ -157,7 +157,10 @@ def find_file(url: object, where: str = "url") -> StoredFile:
     :param where: What it is called in errors.
     :raises RoeInputError: It is not there, or cannot be read.
     """
-    text = str(url) if isinstance(url, str | ObjectStoragePath) else ""
+    # Imported here, for it brings more along than every parse of a DAG should pay for.
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+    text = str(url) if isinstance(url, str) or _is_path(url) else ""
     if not re.match(r"(\w+:/)?/", text):
         raise RoeInputError(
             f"{where} must be a URL or the absolute path of a file, not {clip(repr(url), 300)}: what ~ and"
@@ -179,6 +182,11 @@ def find_file(url: object, where: str = "url") -> StoredFile:
         )
     version = json.dumps({name: str(info[name]) for name in _VERSIONS if name in info})
     return StoredFile(path, info["size"], version)
+
+
+def _is_path(value: object) -> bool:
+    """Tell whether a value is an ObjectStoragePath, whose class is there if one is."""
+    return any(kind.__name__ == "ObjectStoragePath" for kind in type(value).__mro__)
 
 
 def _text(value: Any, where: str) -> str:

@@ -159,6 +159,7 @@ class RoeAgentOperator(AgentJobTask, DurableTask):
         self.cancel_on_kill = cancel_on_kill
         self.durable = durable
         self._started: list[str] = []
+        self._is_killed = False
         optional = ("version_id", "organization_id", "output_path")
         self._given = [name for name in optional if getattr(self, name) is not None]
         self._check_arguments()
@@ -207,6 +208,11 @@ class RoeAgentOperator(AgentJobTask, DurableTask):
         self._started = list(started or ())
         return super().resume_execution(next_method, next_kwargs, context)
 
+    def on_kill(self) -> None:
+        """Cancel the jobs that still run, unless they are to go on, and start no others."""
+        self._is_killed = True
+        super().on_kill()
+
     def _read_inputs(self) -> list[Inputs]:
         given: Any = self.inputs
         if self._is_one:
@@ -245,6 +251,9 @@ class RoeAgentOperator(AgentJobTask, DurableTask):
                 for index, job_id in started.items():
                     kept.job_ids[index] = job_id
                 self._started = [job_id for job_id in kept.job_ids if job_id]
+                if self._is_killed:  # while these were on their way
+                    super().on_kill()
+                    raise RoeError("The task was killed while it started its jobs.")
                 unkept += len(started)
                 if unkept >= KEEP_AFTER:
                     self._keep(kept, context)
