@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_provider_roe.testing import QueryPlan, RoeSimulator
+from airflow_provider_roe.testing import JobPlan, QueryPlan, RoeSimulator
+from airflow_provider_roe.testing.simulator import DEFAULT_ORGANIZATION_ID
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -47,11 +48,14 @@ def _simulator() -> Iterator[RoeSimulator]:
 def roe(_simulator: RoeSimulator) -> RoeSimulator:
     """Return a simulator as good as new."""
     roe = _simulator
-    roe.plan = QueryPlan()
+    roe.plan, roe.job_plan, roe.credits = QueryPlan(), JobPlan(), None
+    roe.organization_id = DEFAULT_ORGANIZATION_ID
     roe.rotate_key("roe-Test/Key+9fWm2Qz7Lx4Tn8Vb")
     roe.clear_faults()
     roe.requests.clear()
     roe.queries.clear()
+    for kept in (roe.jobs, roe.foreign_jobs, roe.idempotent_runs):
+        kept.clear()
     roe.connections = 0
     return roe
 
