@@ -67,7 +67,8 @@ class RoeQueryOperator(ResumableJobMixin, SubmittingTask):
         ``[operators] default_deferrable`` says.
     :param defer_after: Seconds, or a timedelta, to poll on the worker before deferring. By default 10, or 0
         (one poll) for a mapped task.
-    :param poll_interval: Seconds, or a timedelta, between two polls; the first come after 1, 2, 4, … s.
+    :param poll_interval: Seconds, or a timedelta, between two polls; sooner at first: every second, and then
+        a tenth of what the wait has lasted.
     :param timeout: Seconds, or a timedelta, after which the task fails, if the query has not ended. Default:
         7 days.
     :param result: ``status`` or ``rows``: what the task returns.

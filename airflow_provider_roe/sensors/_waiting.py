@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from airflow_provider_roe.waiting.stored import WaitArguments
     from airflow_provider_roe.waiting.wait import Wait
 
+#: Of the time waited so far until a task that reschedules itself is back, which takes a process each time
+RESCHEDULE_GROWTH = 0.25
+
 
 class WaitingSensor(WaitingTask, BaseSensorOperator):
     """
@@ -108,6 +111,8 @@ class WaitingSensor(WaitingTask, BaseSensorOperator):
         self, started_at: datetime | float, run_duration: Callable[[], float], poke_count: int
     ) -> float:
         interval = super()._get_next_poke_interval(started_at, run_duration, poke_count)
+        if not self.exponential_backoff:
+            interval = min(interval, RESCHEDULE_GROWTH * run_duration())
         return max(min(interval, self.timeout - run_duration()), HAND_OVER)
 
     def _failure(self, error: BaseException) -> BaseException:

@@ -42,9 +42,9 @@ class RoeQueryStatusSensor(QueryTask, WaitingSensor):
     :param defer_after: Seconds, or a timedelta, to poll on the worker before deferring. By default 10, or 0
         (one poll) for a mapped task.
     :param kwargs: Arguments of all sensors. ``poke_interval``, ``exponential_backoff``, ``max_wait``,
-        ``timeout`` and the fail flags mean the same in every mode. Polls come after 1, 2, 4, … s until
-        ``poke_interval`` is reached; with ``mode="reschedule"`` they are always ``poke_interval`` apart, and
-        no less than 15 s.
+        ``timeout`` and the fail flags mean the same in every mode. Polls come every second at first, then a
+        tenth of what the wait has lasted apart, until ``poke_interval`` is reached; with
+        ``mode="reschedule"`` a quarter of what it has lasted, and no less than 15 s.
     """
 
     template_fields: Sequence[str] = ("query_id", "roe_conn_id", "organization_id")

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 #: Seconds to the second poll: many a query takes less than the second that tasks let pass.
 FIRST_INTERVAL = 0.1
-#: Whoever blocks for a query is to be late by no more than a tenth of what it takes.
-GROWTH = 0.1
 
 
 def wait_for_query(
@@ -44,7 +42,6 @@ def wait_for_query(
         timeout=timeout,
         poke_interval=poll_interval,
         first_interval=FIRST_INTERVAL,
-        growth=GROWTH,
     )
     while True:
         status = client.call(Retries(wait.troubles, wait.deadline), Calls.status, query_id)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Seconds. A wait may be told to last longer, but no clock, database or reader can do with more.
 CENTURY = 100 * 365.25 * 24 * 60 * 60
+#: Of the time waited so far: whoever polls that often is late by no more than that.
+GROWTH = 0.1
 #: Seconds that a task must stay away after it deferred or rescheduled itself. The supervisor that it left may
 #: notice its end only when the next heartbeat is due, and the scheduler of Airflow 3.3.2 takes a task that is
 #: back before it has heard of that for one that crashed; a busy one takes seconds to hear.
@@ -63,8 +65,7 @@ class Wait:
     :param exponential_backoff: Whether the interval keeps growing beyond ``poke_interval``.
     :param max_wait: Seconds beyond which it does not grow; None for no such bound.
     :param silent_fail: Whether to wait on when Roe cannot be asked.
-    :param first_interval: Seconds between the first two polls. Default: 1.
-    :param growth: By how much of the time waited so far the interval grows. Default: all of it.
+    :param first_interval: Seconds between two polls at first. Default: 1.
     """
 
     subject: Subject
@@ -76,7 +77,6 @@ class Wait:
     max_wait: float | None = None
     silent_fail: bool = False
     first_interval: float = 1.0
-    growth: float = 1.0
 
     def __post_init__(self) -> None:
         self.troubles = Troubles(self.log)
@@ -116,14 +116,12 @@ class Wait:
         """
         Return the seconds until the next poll, which is the last one if they lead to the deadline.
 
-        It grows with the time waited so far, which a task's wait doubles: polls come after 1, 2, 4, … s,
-        until they are ``poke_interval`` apart. So a short query is not waited for long, and whoever takes up
-        a wait goes on as it was.
+        It is a tenth of the time waited so far, at least ``first_interval`` and at most ``poke_interval``. So
+        no wait is late by more than a tenth of what it has lasted, and whoever takes it up goes on as it was.
         It may be up to a fifth shorter, so that waits which began together do not poll together.
         """
-        interval = max(
-            (time.time() - self.started_at) * self.growth, min(self.first_interval, self.poke_interval)
-        )
+        elapsed = time.time() - self.started_at
+        interval = max(GROWTH * elapsed, min(self.first_interval, self.poke_interval))
         if not self.exponential_backoff:
             interval = min(interval, self.poke_interval)
         elif self.max_wait is not None:

@@ -231,8 +231,16 @@ class TestRescheduleMode:
         assert not sensor.poke(context(started=started))
         return sensor._get_next_poke_interval(started, lambda: time.time() - started, 1)
 
-    def test_it_keeps_to_the_poke_interval(self, sensor):
-        assert self.interval(sensor, time.time()) == 60
+    @pytest.mark.parametrize(("elapsed", "expected"), [(0, HAND_OVER), (100, 25), (200, 50), (250, 60)])
+    def test_polls_are_a_quarter_of_the_time_waited_apart_at_most_the_poke_interval(
+        self, sensor, elapsed, expected
+    ):
+        sensor.timeout = 3600
+        assert self.interval(sensor, time.time() - elapsed) == pytest.approx(expected, abs=1)
+
+    def test_with_exponential_backoff_they_are_airflow_s_own(self, sensor):
+        sensor.exponential_backoff = True
+        assert self.interval(sensor, time.time() - 10) > HAND_OVER
 
     def test_the_last_poll_is_at_the_deadline(self, sensor):
         assert self.interval(sensor, time.time() - 270) == pytest.approx(30, abs=1)

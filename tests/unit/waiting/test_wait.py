@@ -54,25 +54,37 @@ class TestIntervals:
     @pytest.mark.parametrize(
         ("arguments", "expected"),
         [
-            ({}, [1, 1, 2, 4, 8, 16, 32, 60, 60, 60]),
-            ({"poke_interval": 5}, [1, 1, 2, 4, 5, 5]),
-            ({"poke_interval": 1}, [1, 1, 1]),
-            ({"poke_interval": 0.25}, [0.25, 0.25]),
-            ({"poke_interval": 0}, [0, 0]),
-            ({"exponential_backoff": True}, [1, 1, 2, 4, 8, 16, 32, 64, 128, 256]),
-            ({"exponential_backoff": True, "max_wait": 100}, [1, 1, 2, 4, 8, 16, 32, 64, 100, 100]),
-            ({"max_wait": 10}, [1, 1, 2, 4, 8, 16, 32, 60]),
+            ({}, {0: 1, 9: 1, 10: 1, 20: 2, 100: 10, 600: 60, 3000: 60}),
+            ({"poke_interval": 5}, {0: 1, 20: 2, 50: 5, 3000: 5}),
+            ({"poke_interval": 1}, {0: 1, 3000: 1}),
+            ({"poke_interval": 0.25}, {0: 0.25, 3000: 0.25}),
+            ({"poke_interval": 0}, {0: 0, 3000: 0}),
+            ({"exponential_backoff": True}, {0: 1, 600: 60, 2000: 200}),
+            ({"exponential_backoff": True, "max_wait": 100}, {0: 1, 600: 60, 2000: 100}),
+            ({"max_wait": 10}, {0: 1, 600: 60}),
+            ({"first_interval": 0.1}, {0: 0.1, 1: 0.1, 2: 0.2, 600: 60}),
         ],
         ids=repr,
     )
-    def test_they_start_short_and_are_up_to_a_fifth_shorter(self, clock, arguments, expected):
-        wait = new_wait(**arguments)
-        for interval in expected:
-            assert 0.8 * interval <= wait.next_interval() <= interval
-            clock.shift(interval)
+    def test_they_are_a_tenth_of_the_time_waited_and_up_to_a_fifth_shorter(self, clock, arguments, expected):
+        wait, now = new_wait(**arguments), 0
+        for elapsed, interval in expected.items():
+            clock.shift(elapsed - now)
+            now = elapsed
+            # A clock of floats is off by a millionth here and there.
+            assert 0.8 * interval - 1e-6 <= wait.next_interval() <= interval + 1e-6
+
+    def test_no_wait_is_late_by_more_than_a_tenth_of_what_it_has_lasted(self, clock):
+        wait, passed, polls = new_wait(), 0.0, 0
+        while passed < 500:
+            step = wait.next_interval()
+            assert step <= max(0.1 * passed, 1) + 1e-6
+            clock.shift(step)
+            passed, polls = passed + step, polls + 1
+        assert polls < 80
 
     def test_a_wait_that_is_taken_up_elsewhere_goes_on_with_the_interval_that_it_had(self, clock):
-        clock.shift(20)
+        clock.shift(200)
         assert 16 <= new_wait().next_interval() <= 20
 
     @pytest.mark.parametrize("elapsed", [-3600, 0], ids=["by a clock that is behind", "now"])
