@@ -19,6 +19,7 @@ from typing import Any
 from airflow_provider_roe import __version__
 from airflow_provider_roe.get_provider_info import CONN_FIELDS
 from airflow_provider_roe.triggers.roe import RoeQueryStatusTrigger
+from airflow_provider_roe.triggers.roe_agent import RoeAgentJobTrigger
 
 CHECKOUT = Path(__file__).parents[1]
 REFERENCE = CHECKOUT / "docs" / "api.md"
@@ -40,23 +41,31 @@ def public_api() -> dict[str, str]:
             names = members[1].replace(",", " ").split() or _own_members(thing)
             api |= {f"{path}.{member}": _signature(getattr(thing, member)) for member in names}
     api |= {f"connection.{name}": kind for name, (kind, *_) in CONN_FIELDS.items()}
-    return api | {f"trigger.{name}": type(value).__name__ for name, value in trigger()[1].items()}
+    return api | {
+        f"{path.rpartition('.')[2]}.{name}": type(value).__name__
+        for path, arguments in triggers()
+        for name, value in arguments.items()
+    }
 
 
-def trigger() -> tuple[str, dict[str, Any]]:
-    """Return a trigger as Airflow stores it, with every argument set."""
-    return RoeQueryStatusTrigger(
-        query_id="7d9c3b1e-52f4-4a8d-9e60-1b7f2c4d8a35",
-        roe_conn_id="roe_default",
-        organization_id="3f0c7a52-8d1e-4b6f-9a27-5c1b0e84d6f3",
-        deferred_at=1772366410.5,
-        started_at=1772366400.5,
-        timeout=604800.0,
-        poke_interval=60.0,
-        exponential_backoff=True,
-        max_wait=600.0,
-        silent_fail=True,
-    ).serialize()
+def triggers() -> list[tuple[str, dict[str, Any]]]:
+    """Return the triggers as Airflow stores them, with every argument set."""
+    wait = {
+        "roe_conn_id": "roe_default",
+        "organization_id": "3f0c7a52-8d1e-4b6f-9a27-5c1b0e84d6f3",
+        "deferred_at": 1772366410.5,
+        "started_at": 1772366400.5,
+        "timeout": 604800.0,
+        "poke_interval": 60.0,
+        "exponential_backoff": True,
+        "max_wait": 600.0,
+        "silent_fail": True,
+    }
+    one = "7d9c3b1e-52f4-4a8d-9e60-1b7f2c4d8a35"
+    return [
+        RoeQueryStatusTrigger(query_id=one, **wait).serialize(),
+        RoeAgentJobTrigger(job_ids=[one], max_failed=1, cancel_on_kill=True, **wait).serialize(),
+    ]
 
 
 def changed(since: dict[str, str], now: dict[str, str]) -> list[str]:
@@ -73,10 +82,11 @@ def released() -> dict[str, str]:
 def release() -> None:
     """Take the interface of now for that of a release, and keep how it stores triggers."""
     RELEASED.write_text("".join(f"{name} {value}\n" for name, value in sorted(public_api().items())))
-    path, arguments = trigger()
-    STORED_TRIGGERS.mkdir(exist_ok=True)
-    stored = json.dumps({"classpath": path, "kwargs": arguments}, indent=2)
-    (STORED_TRIGGERS / f"{__version__}.json").write_text(f"{stored}\n")
+    for path, arguments in triggers():
+        folder = STORED_TRIGGERS / path.rpartition(".")[2]
+        folder.mkdir(parents=True, exist_ok=True)
+        stored = json.dumps({"classpath": path, "kwargs": arguments}, indent=2)
+        (folder / f"{__version__}.json").write_text(f"{stored}\n")
 
 
 def _own_members(thing: type) -> list[str]:

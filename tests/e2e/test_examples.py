@@ -42,6 +42,18 @@ EXPECTED_TASKS = {
         "extract": "success",
         "count_rows": "success",
     },
+    "example_roe_agent": {
+        "run": "success",
+        "choose": "success",
+        "use_outputs": "success",
+        "nothing_to_do": "skipped",
+    },
+    "example_roe_agent_folder": {
+        "add_documents": "success",
+        "list_documents": "success",
+        "run": "success",
+        "count_rows": "success",
+    },
     "example_roe_sql_checks": {
         "check_columns": "success",
         "check_table": "success",
@@ -128,6 +140,11 @@ def test_what_a_deferred_wait_leaves(runs: dict[str, Run], roe: RoeSimulator) ->
 
 def test_rows_are_extracted_to_parquet(runs: dict[str, Run]) -> None:
     assert runs["example_roe_extract"].xcom("count_rows") == 40  # of the simulator's three tables
+
+
+def test_the_outputs_of_a_folder_of_documents_are_written_to_parquet(runs: dict[str, Run]) -> None:
+    assert runs["example_roe_agent"].xcom("use_outputs") == ["inputs"]
+    assert runs["example_roe_agent_folder"].xcom("count_rows") == 3
 
 
 def test_the_link_to_roe_is_there_while_the_task_is_deferred_and_stays(runs: dict[str, Run]) -> None:
