@@ -1,8 +1,8 @@
 """
 Run an agent on every document of a folder, as one task, and write the outputs to a Parquet file.
 
-The folder may lie in any object storage that Airflow knows, such as `s3://aws_default@bucket/inbox`; here it is
-one of this machine. Parquet needs `pip install 'airflow-provider-roe[parquet]'`.
+The folder may lie in any object storage that Airflow knows, such as `s3://aws_default@bucket/inbox`; here it
+is one of this machine. Parquet needs `pip install 'airflow-provider-roe[parquet]'`.
 """
 
 from __future__ import annotations

@@ -41,10 +41,12 @@ class Subject:
 
     :param name: In two words: ``query 7d9c…``.
     :param afterwards: A sentence on what becomes of it when the wait is given up.
+    :param plural: Whether the name is one of several things.
     """
 
     name: str
     afterwards: str
+    plural: bool = False
 
     @property
     def capitalized(self) -> str:
@@ -156,7 +158,8 @@ class Wait:
         return self._end({"outcome": "error", "error": type(error).__name__, "message": str(error)})
 
     def _timed_out(self, error: RoeError | None = None) -> Event:
-        seen = f"is still {self._last.status}" if self._last else "was not seen to end"
+        be, was = ("are", "were") if self.subject.plural else ("is", "was")
+        seen = f"{be} still {self._last.status}" if self._last else f"{was} not seen to end"
         message = (
             f"{self.subject.capitalized} {seen} after {self._elapsed}; the wait's timeout is"
             f" {self.timeout:g} s. {self.subject.afterwards}"
@@ -173,7 +176,8 @@ class Wait:
 
     def _tell(self, status: QueryStatus | AgentJobs) -> None:
         if not self._last:
-            self.log.info("%s is %s after %s", self.subject.capitalized, status.status, self._elapsed)
+            be = "are" if self.subject.plural else "is"
+            self.log.info("%s %s %s after %s", self.subject.capitalized, be, status.status, self._elapsed)
         elif self._last.status != status.status:
             self.log.info(
                 "%s: %s -> %s after %s",
@@ -216,8 +220,10 @@ def the_jobs(job_ids: Sequence[object], *, cancelled: bool) -> Subject:
 
     :param cancelled: Whether they are cancelled when the wait is given up.
     """
-    name = f"agent job {clip(str(job_ids[0]), 100)}" if len(job_ids) == 1 else f"{len(job_ids):,} agent jobs"
-    return Subject(name, "What still runs is cancelled." if cancelled else "What still runs goes on at Roe.")
+    afterwards = f"What still runs {'is cancelled' if cancelled else 'goes on at Roe'}."
+    if len(job_ids) == 1:
+        return Subject(f"agent job {clip(str(job_ids[0]), 100)}", afterwards)
+    return Subject(f"{len(job_ids):,} agent jobs", afterwards, plural=True)
 
 
 def seconds(value: float | timedelta, argument: str) -> float:

@@ -15,8 +15,9 @@ class TaskInstance:
     dag_id, run_id, task_id = "dag", "manual__1", "run"
     recorded_as = "running"
 
-    def __init__(self, map_index: int = -1) -> None:
+    def __init__(self, map_index: int = -1, try_number: int = 1) -> None:
         self.map_index = map_index
+        self.try_number = try_number
         self.start_date = datetime.now(UTC)
         self.xcoms: dict[str, Any] = {}
 
@@ -47,7 +48,7 @@ class Store(dict[str, Any]):
 
 def next_try(context: dict[str, Any]) -> dict[str, Any]:
     """Return the context of the try after this one: XComs are gone, and the store has stayed."""
-    return context | {"ti": TaskInstance()}
+    return context | {"ti": TaskInstance(try_number=context["ti"].try_number + 1)}
 
 
 def end(operator: BaseOperator, context: dict[str, Any], recorded_as: str = "success") -> None:
