@@ -37,7 +37,7 @@ def roe(roe: RoeSimulator, connect: Callable[..., None]) -> RoeSimulator:
 
 
 async def ask(*groups: list[str], rounds: int = 1) -> list[Any]:
-    """Ask for each group of jobs at once, as so many waits do, and return the statuses or the error of each."""
+    """Ask for each group of jobs at once, as so many waits do; return the statuses or the error of each."""
     async with SharedConnection.of("roe_default") as shared:
         client = AsyncClient(shared)
         for _ in range(rounds):
