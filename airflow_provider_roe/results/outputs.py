@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 ROW_GROUP = 1000
 #: What the columns of a job's outputs begin with in Parquet, where the job itself has columns, too.
 PREFIX = "output_"
+#: Line ends of a JSON text, which are between its tokens: within a string they are escaped.
+_ONE_LINE = str.maketrans("\r\n", "  ")
 
 
 def values(index: int, result: AgentJobResult) -> dict[str, Any]:
@@ -89,7 +91,7 @@ def _member(index: int, result: AgentJobResult, output: AgentOutput) -> str:
     """Return an output as a member of a JSON object; JSON as it is, but for line ends between its tokens."""
     try:
         output.parse()
-        text = " ".join(output.value.splitlines()) if output.is_json else json.dumps(output.value)
+        text = output.value.translate(_ONE_LINE) if output.is_json else json.dumps(output.value)
         text.encode()
     except (ValueError, RecursionError) as e:
         raise _no_json(index, result, output, e) from None
