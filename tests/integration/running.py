@@ -23,14 +23,17 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_roe.exceptions import RoeError
-from airflow_provider_roe.sensors.roe import RoeQueryStatusSensor
-from airflow_provider_roe.triggers.roe import RoeQueryStatusTrigger
+from tests.integration.things import Query
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from airflow_provider_roe.testing import RoeSimulator
+    from airflow.triggers.base import BaseTrigger
 
+    from airflow_provider_roe.testing import RoeSimulator
+    from tests.integration.things import Thing
+
+QUERY = Query()
 MODES = {
     "poke": {},
     "reschedule": {"mode": "reschedule"},
@@ -71,15 +74,15 @@ class Ending:
         return f"{self.error} {self.error!r} {''.join(traceback.format_exception(self.error))}"
 
 
-def ending(query_id: str, mode: str, **arguments: Any) -> Ending:
-    """Wait for a query in a mode and tell how that ended."""
+def ending(thing_id: str, mode: str, thing: Thing = QUERY, **arguments: Any) -> Ending:
+    """Wait for something in a mode and tell how that ended."""
     try:
-        return Ending("success", wait(query_id, **MODES[mode] | arguments))
+        return Ending("success", wait(thing_id, thing, **MODES[mode] | arguments))
     except tuple(KINDS) as e:
         return Ending(next(kind for error, kind in KINDS.items() if isinstance(e, error)), error=e)
 
 
-def wait(query_id: str, **arguments: Any) -> Any:
+def wait(thing_id: str, thing: Thing = QUERY, **arguments: Any) -> Any:
     """Run a sensor to its end, each time anew as Airflow does, and return what it returns."""
     arguments = {"poke_interval": 0.05, "timeout": 60} | arguments
     began = datetime.now(UTC)
@@ -87,16 +90,16 @@ def wait(query_id: str, **arguments: Any) -> Any:
     # Airflow 2.11 asks its database for that date: tests/integration/conftest.py
     vars(ti).update(dag_id="dag", task_id="wait", run_id=began.isoformat(), max_tries=0)
     while True:
-        sensor = RoeQueryStatusSensor(task_id="wait", query_id=query_id, **arguments)
+        sensor = thing.sensor(thing_id, **arguments)
         try:
             return sensor.execute({"ti": ti})
         except AirflowRescheduleException as e:
             time.sleep(max((e.reschedule_date - datetime.now(UTC)).total_seconds(), 0))
         except TaskDeferred as deferral:
             path, kwargs = as_stored(deferral.trigger.serialize())
-            assert path.endswith(RoeQueryStatusTrigger.__name__)
-            event = as_stored(asyncio.run(only_event(RoeQueryStatusTrigger(**kwargs))))
-            sensor = RoeQueryStatusSensor(task_id="wait", query_id=query_id, **arguments)
+            assert path.endswith(thing.trigger.__name__)
+            event = as_stored(asyncio.run(only_event(thing.trigger(**kwargs))))
+            sensor = thing.sensor(thing_id, **arguments)
             return sensor.resume_execution(deferral.method_name, {"event": event}, {"ti": ti})
 
 
@@ -105,21 +108,20 @@ def as_stored(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
-async def only_event(trigger: RoeQueryStatusTrigger) -> Any:
+async def only_event(trigger: BaseTrigger) -> Any:
     (event,) = [event.payload async for event in trigger.run()]
     return event
 
 
 @contextmanager
-def midway(roe: RoeSimulator, query_ids: Iterable[str], act: Callable[[], None]) -> Iterator[None]:
-    """Act within the block as soon as each of the queries has been seen to run."""
+def midway(
+    roe: RoeSimulator, thing_ids: Iterable[str], act: Callable[[], None], thing: Thing = QUERY
+) -> Iterator[None]:
+    """Act within the block as soon as each of what is waited for has been seen to run."""
     gone = threading.Event()
 
-    def answered() -> set[str | None]:
-        return {request.query_id for request in roe.requests_of("status") if request.status_code == 200}
-
     def watch() -> None:
-        while not answered() >= set(query_ids):
+        while not thing.answered(roe) >= set(thing_ids):
             if gone.wait(0.005):
                 return
         act()

@@ -15,17 +15,34 @@ import trustme
 from airflow_provider_roe.testing import Fault, QueryPlan, RoeSimulator
 from tests.faults import FAULTS, HEADS, HOSTILE, Row, status_body
 from tests.integration.running import Ending, each_mode, ending, midway
+from tests.integration.things import THINGS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from tests.integration.things import Thing
 
 RUNS_ON = QueryPlan(statuses=[("STARTED", float("inf"))])
 ENDS = {"SUCCESS": "success", "FAILURE": "failed"}
 #: Those that only the client's patience ends.
 SLOW = ("read time-out", "slow drip", "nothing after an interim answer")
 BY_NAME = {row.name: row for row in FAULTS}
+ANSWERS = [row for row in FAULTS + HEADS if row.make]
+QUERY, JOB = THINGS
+
+
+def may_meet_jobs(row: Row) -> bool:
+    """Tell whether a row says nothing of a query, nor makes an answer longer than one for many may be."""
+    fault = row.make and row.make("its-id", "SUCCESS")
+    return bool(fault) and not fault.oversize and "its-id" not in str(fault) and "this query" not in row.says
+
+
+#: What the bodies of answers for jobs may be is in tests/unit/api/test_agents.py.
+FOR_JOBS = [row for row in FAULTS if may_meet_jobs(row)]
 each_answer = pytest.mark.parametrize(
-    "row", [row for row in FAULTS + HEADS if row.make], ids=lambda row: row.name
+    ("thing", "row"),
+    [(QUERY, row) for row in ANSWERS] + [(JOB, row) for row in FOR_JOBS],
+    ids=lambda value: value.name,
 )
 
 
@@ -42,22 +59,24 @@ def context(authority: trustme.CA) -> ssl.SSLContext:
 @pytest.fixture
 def endings(roe: RoeSimulator) -> Callable[..., dict[str, Ending]]:
     """
-    Return a function that waits for two queries, one that succeeds and one that fails.
+    Return a function that waits for two things, one that succeeds and one that fails.
 
     Midway it calls what it is given with their ids, then ends them.
     """
 
-    def endings(mode: str, act: Callable[[dict[str, str]], None], **arguments: Any) -> dict[str, Ending]:
-        queries = {end: roe.submit("SELECT 1", RUNS_ON) for end in ENDS}
+    def endings(
+        mode: str, act: Callable[[dict[str, str]], None], thing: Thing = QUERY, **arguments: Any
+    ) -> dict[str, Ending]:
+        ids = {end: thing.start(roe) for end in ENDS}
 
         def strike() -> None:
-            act(queries)
-            for end, query_id in queries.items():
-                roe.finish(query_id, end, "Unknown table" if end == "FAILURE" else None)
+            act(ids)
+            for end, thing_id in ids.items():
+                thing.finish(roe, thing_id, end, "Unknown table" if end == "FAILURE" else None)
 
-        with ThreadPoolExecutor() as pool, midway(roe, queries.values(), strike):
+        with ThreadPoolExecutor() as pool, midway(roe, ids.values(), strike, thing):
             waits = {
-                end: pool.submit(ending, query_id, mode, **arguments) for end, query_id in queries.items()
+                end: pool.submit(ending, thing_id, mode, thing, **arguments) for end, thing_id in ids.items()
             }
             return {end: wait.result() for end, wait in waits.items()}
 
@@ -82,25 +101,25 @@ def assert_as_the_row_says(ended: Ending, row: Row, roe: RoeSimulator, end: str 
 @pytest.mark.usefixtures("impatient")
 @each_mode
 @each_answer
-def test_one_occurrence_changes_nothing(roe, connect, endings, row: Row, mode):
+def test_one_occurrence_changes_nothing(roe, connect, endings, thing: Thing, row: Row, mode):
     connect(roe, request_timeout=0.5 if row.name in SLOW else 5)
 
     def once(queries: dict[str, str]) -> None:
-        roe.add_fault(*(row.fault(query_id, end, times=1) for end, query_id in queries.items()))
+        roe.add_fault(*(thing.fault(row, thing_id, end, times=1) for end, thing_id in queries.items()))
 
-    assert_as_the_queries(endings(mode, once))
+    assert_as_the_queries(endings(mode, once, thing))
 
 
 @pytest.mark.usefixtures("impatient")
 @each_mode
 @each_answer
-def test_one_that_lasts_ends_the_wait_and_is_named(roe, connect, endings, row: Row, mode):
+def test_one_that_lasts_ends_the_wait_and_is_named(roe, connect, endings, thing: Thing, row: Row, mode):
     connect(roe, request_timeout=0.5 if row.name in SLOW else 5, retry_window=0.1)
 
     def for_good(queries: dict[str, str]) -> None:
-        roe.add_fault(*(row.fault(query_id, end) for end, query_id in queries.items()))
+        roe.add_fault(*(thing.fault(row, thing_id, end) for end, thing_id in queries.items()))
 
-    ends = endings(mode, for_good, timeout=3 if row.permanent == "timeout" else 60)
+    ends = endings(mode, for_good, thing, timeout=3 if row.permanent == "timeout" else 60)
     for end, ended in ends.items():
         assert_as_the_row_says(ended, row, roe, end)
 

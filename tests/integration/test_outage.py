@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
 import time_machine
 
 from airflow_provider_roe.exceptions import RoeUnavailableError
-from airflow_provider_roe.testing import Fault, QueryPlan
+from airflow_provider_roe.testing import Fault
 from tests.integration.running import each_mode, ending
+from tests.integration.things import each_thing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from datetime import datetime
 
     from airflow_provider_roe.testing import RoeSimulator
 
@@ -50,32 +51,35 @@ def seconds_between(first: datetime, last: datetime) -> float:
     return (last - first).total_seconds()
 
 
+@each_thing
 @each_mode
 @pytest.mark.parametrize("kind", KINDS, ids=str)
-def test_four_minutes_in_the_middle_of_a_wait_are_waited_out(roe, connect, after, kind, mode, capsys):
+def test_four_minutes_in_the_middle_of_a_wait_are_waited_out(roe, connect, after, kind, thing, mode, capsys):
     connect(roe, retry_window=300)
-    query_id = roe.submit("SELECT 1", QueryPlan(statuses=[("STARTED", 600)], ends_as="SUCCESS"))
+    began = datetime.now(UTC)
+    thing_id = thing.start(roe, seconds=600)
     after(120, lambda: roe.add_fault(Fault(**kind)))
     after(360, roe.clear_faults)
-    ended = ending(query_id, mode, poke_interval=30, timeout=3600)
+    ended = ending(thing_id, mode, thing, poke_interval=30, timeout=3600)
     assert ended.kind == "success"
     assert 600 <= ended.value["duration"] < 601
     assert "Roe answers again" in capsys.readouterr().out
     failed, answered = requests_by_success(roe)
-    assert 120 <= seconds_between(roe.queries[query_id].created_at, failed[0]) < 160
+    assert 120 <= seconds_between(began, failed[0]) < 160
     assert seconds_between(failed[0], failed[-1]) > 180
     assert answered[0] < failed[0] < failed[-1] < answered[-1]
 
 
+@each_thing
 @each_mode
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 def test_one_longer_than_the_window_fails_with_the_last_error_and_how_often_and_how_long_it_was_tried(
-    roe, connect, after, kind, mode
+    roe, connect, after, kind, thing, mode
 ):
     connect(roe, retry_window=300)
-    query_id = roe.submit("SELECT 1", QueryPlan(statuses=[("STARTED", float("inf"))]))
+    thing_id = thing.start(roe)
     after(120, lambda: roe.add_fault(Fault(**kind)))
-    ended = ending(query_id, mode, poke_interval=30, timeout=3600)
+    ended = ending(thing_id, mode, thing, poke_interval=30, timeout=3600)
     assert type(ended.error) is RoeUnavailableError
     failed, _ = requests_by_success(roe)
     assert f"Request id: {roe.requests[-1].headers['X-Request-ID']}." in ended.message

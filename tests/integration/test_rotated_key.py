@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from airflow_provider_roe.exceptions import RoeAuthenticationError
-from airflow_provider_roe.testing import Fault, QueryPlan
+from airflow_provider_roe.testing import Fault
 from tests.integration.running import each_mode, ending, midway
+from tests.integration.things import each_thing
 
 if TYPE_CHECKING:
     from airflow_provider_roe.testing import RoeSimulator
+    from tests.integration.things import Thing
 
-RUNS_ON = QueryPlan(statuses=[("STARTED", float("inf"))])
 pytestmark = pytest.mark.usefixtures("impatient")
 
 
@@ -22,48 +23,50 @@ def codes(roe: RoeSimulator) -> list[int | None]:
     return [request.status_code for request in roe.requests]
 
 
-def busy_while(roe: RoeSimulator, query_id: str) -> None:
+def busy_while(roe: RoeSimulator, thing: Thing) -> None:
     """Keep a poll busy, so that what follows happens in its middle, in whatever mode."""
-    roe.add_fault(Fault(query_id=query_id, status_code=503, delay=0.3, times=1))
+    roe.add_fault(Fault(call=thing.call, status_code=503, delay=0.3, times=1))
     before = len(roe.requests)
     while len(roe.requests) <= before:
         time.sleep(0.005)
 
 
+@each_thing
 @each_mode
-def test_a_wait_reads_the_connection_again_and_goes_on(roe, connect, mode):
+def test_a_wait_reads_the_connection_again_and_goes_on(roe, connect, thing, mode):
     connect(roe)
-    query_id = roe.submit("SELECT 1", RUNS_ON)
+    thing_id = thing.start(roe)
 
     def rotate() -> None:
-        busy_while(roe, query_id)
+        busy_while(roe, thing)
         roe.rotate_key("roe-another-key")
         connect(roe)
-        roe.finish(query_id, "SUCCESS")
+        thing.finish(roe, thing_id, "SUCCESS")
 
-    with midway(roe, [query_id], rotate):
-        assert ending(query_id, mode).kind == "success"
+    with midway(roe, [thing_id], rotate, thing):
+        assert ending(thing_id, mode, thing).kind == "success"
     assert codes(roe)[-3:] == [503, 401, 200]
     assert codes(roe).count(401) == 1
     keys = [request.headers["Authorization"] for request in roe.requests]
     assert keys[-1] == f"Bearer {roe.api_key}" != keys[-2]
 
 
+@each_thing
 @each_mode
 @pytest.mark.parametrize(("changed", "refusals"), [(False, 1), (True, 2)], ids=["the same", "another"])
-def test_a_key_that_stays_wrong_ends_it_with_the_reason(roe, connect, mode, changed, refusals):
+def test_a_key_that_stays_wrong_ends_it_with_the_reason(roe, connect, thing, mode, changed, refusals):
     connect(roe)
-    query_id = roe.submit("SELECT 1", RUNS_ON)
+    thing_id = thing.start(roe)
 
     def revoke() -> None:
-        busy_while(roe, query_id)
+        busy_while(roe, thing)
         if changed:
             roe.rotate_key("roe-another-key")
             connect(roe)
         roe.revoke_key()
 
-    with midway(roe, [query_id], revoke):
-        ended = ending(query_id, mode)
+    with midway(roe, [thing_id], revoke, thing):
+        ended = ending(thing_id, mode, thing)
     assert type(ended.error) is RoeAuthenticationError
     assert ended.message.startswith("Roe did not accept the API key")
     assert "401: Invalid API key." in ended.message

@@ -1,0 +1,78 @@
+"""The two things that are waited for: tests that hold for both are parametrised over them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_roe.sensors.roe import RoeQueryStatusSensor
+from airflow_provider_roe.sensors.roe_agent import RoeAgentJobSensor
+from airflow_provider_roe.testing import JobPlan, QueryPlan
+from airflow_provider_roe.triggers.roe import RoeQueryStatusTrigger
+from airflow_provider_roe.triggers.roe_agent import RoeAgentJobTrigger
+
+if TYPE_CHECKING:
+    from airflow_provider_roe.testing import Fault, RoeSimulator
+    from tests.faults import Row
+
+
+class Query:
+    """A query."""
+
+    name = "query"
+    call = "status"
+    trigger = RoeQueryStatusTrigger
+
+    def start(self, roe: RoeSimulator, seconds: float = math.inf) -> str:
+        """Start one that succeeds after so many seconds."""
+        return roe.submit("SELECT 1", QueryPlan([("STARTED", seconds)], ends_as="SUCCESS"))
+
+    def finish(self, roe: RoeSimulator, thing_id: str, end: str, error: str | None = None) -> None:
+        roe.finish(thing_id, end, error)
+
+    def sensor(self, thing_id: str, **arguments: Any) -> RoeQueryStatusSensor:
+        return RoeQueryStatusSensor(task_id="wait", query_id=thing_id, **arguments)
+
+    def fault(self, row: Row, thing_id: str, end: str, times: int | None = None) -> Fault:
+        """Return the fault of a row that meets so many calls for the status of this one; None for all."""
+        return row.fault(thing_id, end, times)
+
+    def answered(self, roe: RoeSimulator) -> set[str | None]:
+        """Return the ids of those whose status was told."""
+        return {request.query_id for request in roe.requests_of(self.call) if request.status_code == 200}
+
+
+class Job:
+    """A job of an agent, whose status is told together with those of others."""
+
+    name = "job"
+    call = "job_statuses"
+    trigger = RoeAgentJobTrigger
+    codes = {"SUCCESS": 3, "FAILURE": 4}  # noqa: RUF012
+
+    def start(self, roe: RoeSimulator, seconds: float = math.inf) -> str:
+        """Start one that succeeds after so many seconds."""
+        return roe.run_agent({}, JobPlan([(1, seconds)]))
+
+    def finish(self, roe: RoeSimulator, thing_id: str, end: str, error: str | None = None) -> None:
+        roe.finish_job(thing_id, self.codes[end], error)
+
+    def sensor(self, thing_id: str, **arguments: Any) -> RoeAgentJobSensor:
+        return RoeAgentJobSensor(task_id="wait", job_ids=thing_id, **arguments)
+
+    def fault(self, row: Row, thing_id: str, end: str, times: int | None = None) -> Fault:
+        """Return the fault of a row that meets so many calls for statuses; None for all."""
+        return replace(row.fault(thing_id, end, times), call=self.call, query_id=None)
+
+    def answered(self, roe: RoeSimulator) -> set[str | None]:
+        """Return the ids of those whose status was told."""
+        asked = (request for request in roe.requests_of(self.call) if request.status_code == 200)
+        return {job_id for request in asked for job_id in request.job_ids or ()}
+
+
+Thing = Query | Job
+THINGS: list[Thing] = [Query(), Job()]
+each_thing = pytest.mark.parametrize("thing", THINGS, ids=lambda thing: thing.name)
