@@ -17,10 +17,13 @@ from openlineage.client import OpenLineageClient
 from openlineage.client.transport.file import FileConfig, FileTransport
 
 from airflow_provider_roe.operators.roe import RoeQueryOperator
-from airflow_provider_roe.testing import Fault, QueryPlan
+from airflow_provider_roe.operators.roe_agent import RoeAgentOperator
+from airflow_provider_roe.testing import Fault, JobPlan, QueryPlan
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from airflow_provider_roe.testing import RoeSimulator
 
 PROJECT = Path(__file__).parents[2]
 QUERY = "7d9c3b1e-52f4-4a8d-9e60-1b7f2c4d8a35"
@@ -30,7 +33,7 @@ SQL = "SELECT 1 AS n;\nSELECT 2"
 class TaskInstance:
     """As much of a task instance as the operator looks at."""
 
-    map_index = -1
+    dag_id, run_id, task_id, map_index, try_number = "dag", "run", "run", -1, 1
     stats_tags: dict[str, str] = {}  # noqa: RUF012
 
     def __init__(self, **xcoms: Any) -> None:
@@ -150,3 +153,43 @@ def test_no_event_holds_the_key(roe, connect, operator, emit):
     with pytest.raises(Exception, match="401") as e:
         operator.execute({"ti": TaskInstance()})
     assert roe.api_key not in json.dumps(emit(e.value))
+
+
+class TestAgents:
+    @pytest.fixture
+    def operator(self, roe: RoeSimulator, connect: Callable[..., None], tmp_path: Path) -> RoeAgentOperator:
+        connect(roe)
+        roe.job_plan = JobPlan(statuses=())
+        for name in "ab":
+            (tmp_path / name).write_text("page")
+        return RoeAgentOperator(
+            task_id="run",
+            agent_id=roe.agent_id,
+            inputs=[{"document": f"file://{tmp_path}/{name}", "text": "x"} for name in "ab"],
+            files=["document"],
+            output_path=f"{tmp_path}/outputs.jsonl",
+        )
+
+    def test_their_files_and_jobs_are_told(self, roe, operator, emit, tmp_path):
+        operator.execute({"ti": TaskInstance()})
+        event = emit()
+        folder = str(tmp_path).lstrip("/")
+        assert [(each["namespace"], each["name"]) for each in event["inputs"]] == [
+            ("file://", f"{folder}/a"),
+            ("file://", f"{folder}/b"),
+        ]
+        assert [each["name"] for each in event["outputs"]] == [f"{folder}/outputs.jsonl"]
+        assert external_query(event) == (", ".join(operator._job_ids), roe.url)
+        assert "sql" not in event["job"]["facets"]
+
+    def test_so_they_are_where_nothing_was_started(self, operator, emit):
+        assert "externalQuery" not in emit()["run"]["facets"]
+
+    def test_of_an_object_store_without_the_connection(self, operator, emit):
+        operator.inputs = {"document": "s3://aws_default@bucket/in/scan.pdf"}
+        operator.output_path = "s3://aws_default@bucket/out/o.parquet"
+        event = emit()
+        assert [(each["namespace"], each["name"]) for each in event["inputs"] + event["outputs"]] == [
+            ("s3://bucket", "in/scan.pdf"),
+            ("s3://bucket", "out/o.parquet"),
+        ]

@@ -12,8 +12,10 @@ from airflow.providers.common.compat.sdk import DAG, TaskDeferred, XCom
 from airflow_provider_roe.exceptions import RoeInputError
 from airflow_provider_roe.links.roe import RoeLink
 from airflow_provider_roe.operators.roe import RoeQueryOperator
+from airflow_provider_roe.operators.roe_agent import RoeAgentOperator
 from airflow_provider_roe.sensors.roe import RoeQueryStatusSensor
-from airflow_provider_roe.testing import Fault, QueryPlan
+from airflow_provider_roe.sensors.roe_agent import RoeAgentJobSensor
+from airflow_provider_roe.testing import Fault, JobPlan, QueryPlan
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +29,7 @@ TASKS = [RoeQueryOperator, RoeQueryStatusSensor]
 class TaskInstance:
     """As much of a task instance as tasks look at: what is pushed is kept in order."""
 
-    map_index = -1
+    dag_id, run_id, task_id, map_index, try_number = "dag", "run", "run", -1, 1
     stats_tags: dict[str, str] = {}  # noqa: RUF012
 
     def __init__(self) -> None:
@@ -80,6 +82,16 @@ class TestWhereItLeads:
         query_id = roe.submit("SELECT 1")
         wait(ti, query_id)
         assert ti.link == f"https://app.roe-ai.com/q/{query_id}"
+
+    def test_to_an_agent_s_job(self, roe, connect, ti):
+        connect(roe, web_url="https://app.roe-ai.com/agents/{agent_id}/jobs/{job_id}")
+        roe.job_plan = JobPlan(statuses=())
+        arguments = {"agent_id": roe.agent_id, "inputs": {"a": "b"}}
+        RoeAgentOperator(task_id="run", **arguments).execute({"ti": ti})
+        [job_id] = roe.jobs
+        assert ti.link == f"https://app.roe-ai.com/agents/{roe.agent_id}/jobs/{job_id}"
+        RoeAgentJobSensor(task_id="wait", job_ids=job_id).execute({"ti": ti})
+        assert ti.link == "https://app.roe-ai.com/"  # the sensor does not know the agent
 
     def test_to_roe_if_the_connection_does_not_say(self, roe, connect, ti):
         connect(roe)
