@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from airflow_provider_roe.api.agents import AgentJobStatus
     from airflow_provider_roe.client.retry import Retries
     from airflow_provider_roe.client.shared import SharedConnection, Turn
+    from airflow_provider_roe.client.together import Repeat
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -160,7 +161,14 @@ class AsyncClient:
                 retries.over()
                 return answer
 
-    async def job_statuses(self, retries: Retries, job_ids: Sequence[str]) -> list[AgentJobStatus]:
+    @property
+    def is_held_back(self) -> bool:
+        """Whether the service wants nobody to ask just now."""
+        return self._shared.hold.is_on
+
+    async def job_statuses(
+        self, retries: Retries, job_ids: Sequence[str], repeat: Repeat | None = None
+    ) -> list[AgentJobStatus]:
         """
         Ask for the statuses of jobs, together with all others who are due within a moment.
 
@@ -174,7 +182,7 @@ class AsyncClient:
                     await shared.hold.end(retries.left(shared.retry_window))
                 if organization_id not in shared.together:
                     shared.together[organization_id] = Together(self)
-                statuses = await shared.together[organization_id].ask(ids, retries.troubles)
+                statuses = await shared.together[organization_id].ask(ids, retries, repeat)
             except RoeUnavailableError as e:
                 e.name_connection(shared.conn_id)
                 await asyncio.sleep(retries.pause(e, shared.retry_window))
@@ -183,5 +191,7 @@ class AsyncClient:
                 shared.doubt()
                 raise
             else:
-                retries.over()
-                return statuses
+                if statuses is not None:
+                    retries.over()
+                    return statuses
+            repeat = None  # it is due

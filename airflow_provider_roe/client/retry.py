@@ -25,8 +25,12 @@ class Retries:
 
     def __init__(self, troubles: Troubles, deadline: float = math.inf) -> None:
         self.troubles = troubles
+        self._deadline = deadline
+        self._begin()
+
+    def _begin(self) -> None:
         self._began = time.monotonic()
-        self._longest = max(deadline - time.time(), 0)
+        self._longest = max(self._deadline - time.time(), 0)
         self._failures = 0
 
     def left(self, retry_window: float) -> float:
@@ -52,9 +56,10 @@ class Retries:
         return min(max(_backoff(self._failures), wanted), left)
 
     def over(self) -> None:
-        """Tell the log that Roe answers again, where attempts had failed."""
+        """Take note of an answer: tell the log where attempts had failed, and begin anew."""
         if self._failures:
             self.troubles.over(self._failures + 1, time.monotonic() - self._began)
+        self._begin()
 
 
 def _backoff(failures: int) -> float:

@@ -50,6 +50,11 @@ class WaitingTrigger(BaseTrigger):
             **self.wait.arguments(),
         }
 
+    async def _ask_again(self, client: AsyncClient, retries: Retries) -> QueryStatus | AgentJobs:
+        """Ask for the status once it is time, or once it is another."""
+        await asyncio.sleep(self.wait.next_interval())
+        return await self._ask(client, retries)
+
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and fire the one event. Whatever goes wrong is told by it: an exception would tell nobody."""
         try:
@@ -71,12 +76,12 @@ class WaitingTrigger(BaseTrigger):
         await asyncio.sleep(max(hand_over, 0) + random.uniform(0, spread))  # noqa: S311
         async with SharedConnection.of(self.roe_conn_id, self.retry_window) as shared:
             client = AsyncClient(shared, self.organization_id)
+            ask = self._ask
             while True:
                 try:
-                    status = await self._ask(client, Retries(wait.troubles, wait.deadline))
-                    event = wait.saw(status)
+                    event = wait.saw(await ask(client, Retries(wait.troubles, wait.deadline)))
                 except RoeError as e:
                     event = wait.failed(e)
                 if event:
                     return event
-                await asyncio.sleep(wait.next_interval())
+                ask = self._ask_again

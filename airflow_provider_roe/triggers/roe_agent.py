@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_roe.api.agents import AgentJobs
 from airflow_provider_roe.client.client import AsyncClient
 from airflow_provider_roe.client.shared import SharedConnection
+from airflow_provider_roe.client.together import Repeat
 from airflow_provider_roe.hooks.roe import RoeHook
 from airflow_provider_roe.triggers._waiting import WaitingTrigger
 from airflow_provider_roe.waiting import cancelling
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Unpack
 
+    from airflow_provider_roe.api.agents import AgentJobStatus
+    from airflow_provider_roe.api.queries import QueryStatus
     from airflow_provider_roe.client.retry import Retries
     from airflow_provider_roe.waiting.stored import AgentJobTriggerArguments
 
@@ -60,6 +63,7 @@ class RoeAgentJobTrigger(WaitingTrigger):
         self.organization_id = organization_id
         self.deferred_at = deferred_at
         self.retry_window = retry_window
+        self._seen: Sequence[AgentJobStatus] = ()
         self.wait = Wait(subject=the_jobs(self.job_ids, cancelled=cancel_on_kill), log=self.log, **wait)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -93,4 +97,15 @@ class RoeAgentJobTrigger(WaitingTrigger):
         return "deferred" in states.get(ti.run_id, {}).values()
 
     async def _ask(self, client: AsyncClient, retries: Retries) -> AgentJobs:
-        return AgentJobs(tuple(await client.job_statuses(retries, self.job_ids)), self.max_failed)
+        return self._all(await client.job_statuses(retries, self.job_ids))
+
+    async def _ask_again(self, client: AsyncClient, retries: Retries) -> QueryStatus | AgentJobs:
+        if not self._seen:
+            return await super()._ask_again(client, retries)
+        wait = self.wait
+        repeat = Repeat(self._seen, wait.next_interval, wait.deadline)
+        return self._all(await client.job_statuses(retries, self.job_ids, repeat))
+
+    def _all(self, statuses: Sequence[AgentJobStatus]) -> AgentJobs:
+        self._seen = statuses
+        return AgentJobs(tuple(statuses), self.max_failed)

@@ -179,3 +179,12 @@ def test_the_log_says_nothing_where_nothing_went_wrong(attempt, caplog):
     with caplog.at_level(logging.DEBUG, LOG.name):
         attempt(["the answer"])
     assert not [record for record in caplog.records if record.name == LOG.name]
+
+
+@pytest.mark.parametrize(("waited", "left"), [(0, 300), (50, 300), (900, 100), (1000, 0), (2000, 0)])
+def test_after_an_answer_the_window_begins_anew_and_the_deadline_stays(clock, monkeypatch, waited, left):
+    monkeypatch.setattr(time, "time", lambda: 1e9 + clock.now)
+    retries = Retries(Troubles(LOG), deadline=1e9 + clock.now + 1000)
+    clock.sleep(waited)
+    retries.over()
+    assert retries.left(300) == left

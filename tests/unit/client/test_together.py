@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import time
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -11,6 +12,7 @@ import pytest
 from airflow_provider_roe.client.client import AsyncClient
 from airflow_provider_roe.client.retry import Retries
 from airflow_provider_roe.client.shared import SharedConnection
+from airflow_provider_roe.client.together import MOMENT, Repeat
 from airflow_provider_roe.client.trouble import Troubles
 from airflow_provider_roe.exceptions import (
     RoeAuthenticationError,
@@ -41,6 +43,9 @@ async def ask(*groups: list[str], rounds: int = 1) -> list[Any]:
     async with SharedConnection.of("roe_default") as shared:
         client = AsyncClient(shared)
         for _ in range(rounds):
+            await asyncio.sleep(
+                MOMENT - asyncio.get_running_loop().time() % MOMENT
+            )  # none comes too late for it
             asked = (client.job_statuses(Retries(Troubles(logging)), group) for group in groups)
             answers = await asyncio.gather(*asked, return_exceptions=True)
     return answers
@@ -179,3 +184,68 @@ class TestTroubleOfAll:
         first, second, *_ = (request.received_at for request in roe.requests)
         assert (second - first).total_seconds() >= 2
         assert len(roe.requests) <= 4
+
+
+class TestAskingAgain:
+    """Whoever has seen statuses asks until one of them is another."""
+
+    @pytest.fixture
+    async def again(self, roe: RoeSimulator) -> Any:
+        """Return what asks for jobs until one has changed, or the wait is over after so many seconds."""
+
+        async def again(job_ids: list[str], seconds: float = 60) -> list[str]:
+            async with SharedConnection.of("roe_default") as shared:
+                client = AsyncClient(shared)
+                deadline = time.time() + seconds
+                retries = Retries(Troubles(logging), deadline)
+                seen = await client.job_statuses(retries, job_ids)
+                found = await client.job_statuses(retries, job_ids, Repeat(seen, lambda: 0.05, deadline))
+            return [job.status for job in found]
+
+        return again
+
+    async def test_one_that_has_ended_is_told(self, roe, again, asked):
+        job_ids = [roe.run_agent() for _ in range(3)]
+        waiting = asyncio.ensure_future(again(job_ids))
+        await asked(5)
+        assert not waiting.done()
+        roe.finish_job(job_ids[1], 3)
+        assert await waiting == ["STARTED", "SUCCESS", "STARTED"]
+
+    async def test_so_is_another_error_text(self, roe, again, asked):
+        job_id = roe.run_agent({}, JobPlan(statuses=[(2, 1, "first"), (2, math.inf, "second")]))
+        assert await again([job_id]) == ["RETRY"]
+        assert len(roe.requests) > 2
+
+    async def test_at_the_deadline_all_is_told_as_it_is(self, roe, again):
+        assert await again([roe.run_agent()], seconds=1) == ["STARTED"]
+        assert len(roe.requests) > 2
+
+    async def test_trouble_is_retried_and_a_rate_limit_is_heeded(self, roe, connect, again, asked):
+        connect(roe, retry_window=30)
+        job_id = roe.run_agent()
+        waiting = asyncio.ensure_future(again([job_id]))
+        await asked(3)
+        roe.add_fault(Fault(call="job_statuses", status_code=503, times=1))
+        await asked(1, 503)
+        roe.add_fault(Fault(call="job_statuses", status_code=429, retry_after=1, times=1))
+        await asked(1, 429)
+        roe.finish_job(job_id, 3)
+        assert await waiting == ["SUCCESS"]
+
+    async def test_a_refusal_is_told(self, roe, again, asked):
+        waiting = asyncio.ensure_future(again([roe.run_agent()]))
+        await asked(3)
+        roe.jobs.clear()
+        with pytest.raises(RoeNotFoundError):
+            await waiting
+
+    async def test_one_who_goes_asks_no_more(self, roe, again, asked):
+        waiting = asyncio.ensure_future(again([roe.run_agent()]))
+        await asked(3)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        before = len(roe.requests)
+        await asyncio.sleep(1)
+        assert len(roe.requests) <= before + 1
