@@ -35,9 +35,10 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Meter:
-    """Watches, while entered, how late the event loop is, and ten times a second what the process uses."""
+    """Watches, while entered, what the process uses and how late the event loop is, again and again."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
         # Arrays, for a meter must not grow much over a long run.
         self.lags = array("d")
         self.lag_times = array("d")
@@ -58,12 +59,11 @@ class Meter:
     async def _watch(self) -> None:
         while True:
             self.sample()
-            for _ in range(10):
-                due = time.monotonic() + 0.01
-                await asyncio.sleep(0.01)
-                now = time.monotonic()
-                self.lag_times.append(now)
-                self.lags.append(now - due)
+            due = time.monotonic() + self._seconds
+            await asyncio.sleep(self._seconds)
+            now = time.monotonic()
+            self.lag_times.append(now)
+            self.lags.append(now - due)
 
     def sample(self) -> None:
         """Take note of what the process uses now."""
@@ -88,7 +88,7 @@ async def run(kind: Kind, work: Work, control: int) -> dict[str, Any]:
     rss_before = rss()
     order(control, work)
     fired: list[list[tuple[float, bool]]] = [[] for _ in range(work.waits)]
-    async with Meter() as meter:
+    async with Meter(work.meter_seconds) as meter:
         meter.sample()
         began = meter.times[-1]
         tasks = []
@@ -114,18 +114,23 @@ def cost(
 ) -> dict[str, Any]:
     """Return what work cost of which the meter has seen the end."""
     cpu = meter.cpu[-1] - meter.cpu_at(began)
+    polls = sum(counts["polls"])
+    # Something may have ended at any time since it was last said to run: as late as that an event can be.
+    since_running = [late - work.interval for late in lateness(fired, counts["running_at"])]
     return {
         "polls_expected": work.waits * work.polls,
-        "polls": sum(counts["polls"]),
+        "polls": polls,
+        "requests": counts["requests"],
         "requests_unknown": counts["unknown"],
         "wrong_ends": wrong_ends(fired, counts["ended_at"]),
         "seconds": meter.times[-1] - began,
-        "cpu_ms_a_poll_overall": 1000 * cpu / max(counts["requests"], 1),
+        "cpu_ms_a_poll_overall": 1000 * cpu / max(polls, 1),
         "handshakes": counts["handshakes"],
         "connections": counts["most_open"],
         "rss_kb_a_wait": (max(meter.rss) - rss_before) / 1024 / work.waits,
         "late_ms": spread(lateness(fired, counts["ended_at"])),
-        **steady_state(meter, counts),
+        "beyond_interval_ms": spread(since_running),
+        **steady_state(work, meter, counts),
         "over_time": over_time(meter, began),
     }
 
@@ -147,19 +152,19 @@ def wrong_ends(fired: list[list[tuple[float, bool]]], ended_at: list[float | Non
     return sum(not is_right for is_right in right)
 
 
-def lateness(fired: list[list[tuple[float, bool]]], ended_at: list[float | None]) -> list[float]:
-    """Return the seconds from the answer that something has ended to the event that says so."""
+def lateness(fired: list[list[tuple[float, bool]]], answered_at: list[float | None]) -> list[float]:
+    """Return the seconds from an answer about each wait's thing to the event that says that it has ended."""
     return [
-        events[0][0] - at for events, at in zip(fired, ended_at, strict=True) if events and at is not None
+        events[0][0] - at for events, at in zip(fired, answered_at, strict=True) if events and at is not None
     ]
 
 
-def steady_state(meter: Meter, counts: dict[str, Any]) -> dict[str, Any]:
+def steady_state(work: Work, meter: Meter, counts: dict[str, Any]) -> dict[str, Any]:
     """Return what a poll costs once all waits are under way and before the first ends."""
     first, last = counts["steady_from"], counts["steady_until"]
-    if not first or not last or last["requests"] == first["requests"]:
+    if not first or not last or last["polls"] == first["polls"]:
         return {"steady_seconds": 0}
-    seconds, polls = last["time"] - first["time"], last["requests"] - first["requests"]
+    seconds, polls = last["time"] - first["time"], last["polls"] - first["polls"]
     cpu = meter.cpu_at(last["time"]) - meter.cpu_at(first["time"])
     lags = [
         lag
@@ -169,6 +174,7 @@ def steady_state(meter: Meter, counts: dict[str, Any]) -> dict[str, Any]:
     return {
         "steady_seconds": seconds,
         "steady_polls": polls,
+        "requests_a_round": (last["requests"] - first["requests"]) * work.waits / polls,
         "cpu_ms_a_poll": 1000 * cpu / polls,
         "cpu_share": cpu / seconds,
         "server_cpu_share": (last["cpu"] - first["cpu"]) / seconds,

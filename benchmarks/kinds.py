@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.services import SERVICES, query_id
+from benchmarks.services import SERVICES, roe_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +41,11 @@ class Kind:
     sensor: str | None = None
 
     @property
+    def is_ours(self) -> bool:
+        """Whether it is from this repository."""
+        return self.distribution == "airflow-provider-roe"
+
+    @property
     def conn_id(self) -> str:
         """The connection that the trigger is told to use."""
         return f"bench_{self.service}"
@@ -55,12 +60,11 @@ class Kind:
         return getattr(import_module(module), name)
 
 
-def _roe(number: int, interval: float) -> dict[str, Any]:
-    # Deferred a while ago, for the time that it leaves a worker for the hand-over is no cost of polling.
+def _roe_wait(interval: float) -> dict[str, Any]:
+    # Deferred a while ago, for the time that it leaves a worker for the hand-over is no cost of polling; and
+    # so long ago that the interval, which grows with the time waited, is reached.
     an_hour_ago = time.time() - 3600
     return {
-        "query_id": query_id(number),
-        "roe_conn_id": "bench_roe",
         "organization_id": None,
         "deferred_at": an_hour_ago,
         "retry_window": 300.0,
@@ -73,12 +77,26 @@ def _roe(number: int, interval: float) -> dict[str, Any]:
     }
 
 
+def _roe(number: int, interval: float) -> dict[str, Any]:
+    return {"query_id": roe_id(number), "roe_conn_id": "bench_roe", **_roe_wait(interval)}
+
+
+def _roe_agent(number: int, interval: float) -> dict[str, Any]:
+    return {
+        "job_ids": [roe_id(number)],
+        "max_failed": 0,
+        "cancel_on_kill": False,
+        "roe_conn_id": "bench_roe_agent",
+        **_roe_wait(interval),
+    }
+
+
 def _roe_connection(port: int) -> dict[str, Any]:
     return {
         "conn_type": "roe",
         "host": "https://127.0.0.1",
         "port": port,
-        "login": query_id(7),
+        "login": roe_id(7),
         "password": "a-key-of-a-realistic-length-0123456789",
     }
 
@@ -92,6 +110,15 @@ KINDS = {
         _roe_connection,
         lambda event: event["outcome"] == "success",
         "airflow_provider_roe.sensors.roe",
+    ),
+    "roe_agent": Kind(
+        "roe_agent",
+        "airflow-provider-roe",
+        "airflow_provider_roe.triggers.roe_agent.RoeAgentJobTrigger",
+        _roe_agent,
+        _roe_connection,
+        lambda event: event["outcome"] == "success",
+        "airflow_provider_roe.sensors.roe_agent",
     ),
     "floor": Kind(
         "roe",

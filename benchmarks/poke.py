@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.client import ask, order
 from benchmarks.kinds import KINDS
 from benchmarks.machine import CLIENT_CORE
-from benchmarks.services import SERVICES, query_id
+from benchmarks.services import SERVICES, roe_id
 from benchmarks.work import Work
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def poker(name: str) -> Callable[[], Any]:
         case "roe":
             from airflow_provider_roe.sensors.roe import RoeQueryStatusSensor
 
-            sensor = RoeQueryStatusSensor(query_id=query_id(0), roe_conn_id="bench_roe", **common)
+            sensor = RoeQueryStatusSensor(query_id=roe_id(0), roe_conn_id="bench_roe", **common)
         case "dbt_cloud":
             from airflow.providers.dbt.cloud.sensors.dbt import DbtCloudJobRunSensor
 

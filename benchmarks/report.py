@@ -7,9 +7,11 @@ Figures are medians over the rounds, with the least and the greatest in brackets
 from __future__ import annotations
 
 import json
+from itertools import product
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.kinds import KINDS
 from benchmarks.machine import CHECKOUT
 from benchmarks.run import RESULTS
 
@@ -33,12 +35,15 @@ COLUMNS = {
     "… with start and end": ("cpu_ms_a_poll_overall",),
     "TLS handshakes a poll": ("handshakes_a_poll",),
     "handshakes in steady state": ("steady_handshakes",),
+    "requests a round": ("requests_a_round",),
     "connections": ("connections",),
     "RSS KB a wait": ("rss_kb_a_wait",),
     "loop lag p50 ms": ("lag_ms", "p50"),
     "p99": ("lag_ms", "p99"),
     "late p50 ms": ("late_ms", "p50"),
     "late p99 ms": ("late_ms", "p99"),
+    "beyond the interval p50 ms": ("beyond_interval_ms", "p50"),
+    "beyond the interval p99 ms": ("beyond_interval_ms", "p99"),
     "wrong ends": ("wrong_ends",),
     "connections looked up": ("connection_lookups",),
     "log lines a wait": ("log_lines_a_wait",),
@@ -115,19 +120,22 @@ def waits_tables(runs: Runs) -> str:
         ]
         text += f"\n{waits} waits, a poll every {interval:g} s, {polls} polls each:\n\n"
         text += table(["", *columns], rows) + "\n"
-        for kind in kinds:
-            if kind != "roe" and "roe" in kinds:
-                text += "".join(f"- {line}\n" for line in ratios(kinds["roe"], kinds[kind], kind))
+        for ours, theirs in product(kinds, kinds):
+            if KINDS[ours].is_ours and not KINDS[theirs].is_ours:
+                text += "".join(f"- {line}\n" for line in ratios(kinds, ours, theirs))
     return text
 
 
-def ratios(ours: Runs, theirs: Runs, name: str) -> Iterator[str]:
+def ratios(kinds: dict[str, Runs], ours: str, theirs: str) -> Iterator[str]:
     """Say how many times another kind's CPU a poll ours is, round by round."""
     for figure, part in (("cpu_ms_a_poll", ""), ("cpu_ms_a_poll_overall", ", with start and end")):
-        pairs = [(value(a, (figure,)), value(b, (figure,))) for a, b in zip(ours, theirs, strict=False)]
+        pairs = [
+            (value(a, (figure,)), value(b, (figure,)))
+            for a, b in zip(kinds[ours], kinds[theirs], strict=False)
+        ]
         # Who blocks the loop may have no time that is steady.
         if all(a and b for a, b in pairs):
-            yield f"CPU a poll{part}, roe to {name}: {cell(a / b for a, b in pairs if a and b)}"
+            yield f"CPU a poll{part}, {ours} to {theirs}: {cell(a / b for a, b in pairs if a and b)}"
 
 
 def plain_table(runs: Runs) -> str:

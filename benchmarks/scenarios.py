@@ -38,6 +38,8 @@ MANY = {waits: Work("roe", waits, interval=waits / 1000, polls=12) for waits in 
 SCENARIOS = {
     "1000 waits": Scenario(OURS, [Work("roe", 1000)], rounds=5),
     "5000 waits": Scenario(OURS, [MANY[5000]], rounds=5),
+    "1000 agent jobs": Scenario(["floor", "roe_agent"], [Work("roe_agent", 1000, polls=20)], rounds=5),
+    "10000 agent jobs": Scenario(["roe_agent"], [Work("roe_agent", 10_000, 60.0, polls=6)]),
     "whole lives": Scenario(
         OURS, [Work("roe", 1000), Work("roe", 1000, polls=40)], rounds=5, client="benchmarks.triggerer"
     ),

@@ -20,7 +20,7 @@ from typing import Any
 import certifi
 import trustme
 
-from benchmarks.services import SERVICES
+from benchmarks.services import SERVICES, Answer, roe_id, with_head
 from benchmarks.work import Work
 
 
@@ -29,21 +29,25 @@ class Counter:
 
     def __init__(self, work: Work) -> None:
         self.work = work
-        service = SERVICES[work.service]
-        paths = [service.path_of(number) for number in range(work.waits)]
+        self.service = service = SERVICES[work.service]
+        numbers = range(work.waits)
+        name_of = roe_id if service.of_many else service.path_of
+        encode = Answer.encode_part if service.of_many else Answer.encode
         # Encoded beforehand, so that the server has hardly anything to do for a poll.
-        self.numbers = {path: number for number, path in enumerate(paths)}
-        self.running = [service.running(number).encode() for number in range(work.waits)]
-        self.ended = [service.ended(number).encode() for number in range(work.waits)]
+        self.numbers = {name_of(number): number for number in numbers}
+        self.running = [encode(service.running(number)) for number in numbers]
+        self.ended = [encode(service.ended(number)) for number in numbers]
         self.polls = [0] * work.waits
         self.ends_at: dict[int, float] = {}
+        self.running_at: list[float | None] = [None] * work.waits
         self.ended_at: list[float | None] = [None] * work.waits
+        self.all_polls = 0
         self.requests = 0
         self.unknown = 0
         self.handshakes = 0
         self.open = 0
         self.most_open = 0
-        self._warm = 0
+        self._begun = 0
         self.began = self.moment()
         self.steady_from: dict[str, float] | None = None
         self.steady_until: dict[str, float] | None = None
@@ -53,19 +57,33 @@ class Counter:
         return {
             "time": time.monotonic(),  # comparable between the processes of one host
             "cpu": time.process_time(),
+            "polls": self.all_polls,
             "requests": self.requests,
             "handshakes": self.handshakes,
         }
 
-    def answer(self, number: int) -> bytes:
-        """Take note of a poll and return its answer."""
+    def answer_many(self, ids: list[str]) -> bytes:
+        """Take note of a request that polls many, and return its answer."""
         self.requests += 1
+        known = [self.numbers[name] for name in ids if name in self.numbers]
+        self.unknown += len(ids) - len(known)
+        return with_head(b"[%s]" % b",".join(map(self.poll, known)))
+
+    def answer_one(self, number: int) -> bytes:
+        """Take note of a request that polls one, and return its answer."""
+        self.requests += 1
+        return self.poll(number)
+
+    def poll(self, number: int) -> bytes:
+        """Take note of a poll and return what is answered about this number."""
+        self.all_polls += 1
         self.polls[number] = polls = self.polls[number] + 1
         if not self.has_ended(number, polls):
-            if polls == self.work.warm_polls:
-                self._warm += 1
-                if self._warm == self.work.waits and not self.steady_until:
+            if polls == 1:
+                self._begun += 1
+                if self._begun == self.work.waits and not self.steady_until:
                     self.steady_from = self.moment()
+            self.running_at[number] = time.monotonic()
             return self.running[number]
         if self.ended_at[number] is None:
             if self.steady_until is None:
@@ -89,6 +107,7 @@ class Counter:
         """Return all that has been counted."""
         return {
             "polls": self.polls,
+            "running_at": self.running_at,
             "ended_at": self.ended_at,
             "requests": self.requests,
             "unknown": self.unknown,
@@ -155,13 +174,15 @@ class Polls(Http):
     def answer(self, path: str, body: bytes) -> bytes:
         """Answer with whether the thing at a path, or in a body, has ended."""
         counter = self.counter
+        if counter.service.of_many and path == counter.service.path:
+            return counter.answer_many(json.loads(body)["job_ids"])
         number = counter.numbers.get(path)
         if number is not None and body:
             number = json.loads(body)["run_id"]
         if number is None or number >= counter.work.waits:
             counter.unknown += 1
             return b"HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n\r\n"
-        return counter.answer(number)
+        return counter.answer_one(number)
 
 
 class Control(Http):
@@ -171,8 +192,7 @@ class Control(Http):
         """Begin new work, or tell what has been counted."""
         if path == "/work":
             Polls.counter = Counter(Work(**json.loads(body)))
-        text = json.dumps(Polls.counter.counts()).encode()
-        return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(text), text)
+        return with_head(json.dumps(Polls.counter.counts()).encode())
 
 
 def certificates(folder: Path) -> tuple[ssl.SSLContext, Path]:

@@ -82,7 +82,7 @@ class Runner(TriggerRunner):
 
     async def arun(self) -> None:
         """Run on an event loop."""
-        async with Meter() as self.meter:
+        async with Meter(self.work.meter_seconds) as self.meter:
             await super().arun()
 
     async def sync_state_to_supervisor(self, finished_ids: list[int]) -> None:

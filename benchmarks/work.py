@@ -10,7 +10,7 @@ class Work:
     """
     So many waits, each for something that ends at its last poll, or after a time.
 
-    It is steady from when each wait has made its ``warm_polls`` polls until the first of them ends.
+    It is steady from when each wait has polled until the first of them ends.
 
     :param service: Who is polled.
     :param waits: How many wait at once.
@@ -26,9 +26,6 @@ class Work:
     ends_after: float | None = None
 
     @property
-    def warm_polls(self) -> int:
-        """Polls after which the interval is reached, which our waits begin with 1, 2, 4, … s."""
-        warm, interval = 1, 1.0
-        while interval < self.interval:
-            warm, interval = warm + 1, 2 * interval
-        return warm
+    def meter_seconds(self) -> float:
+        """Seconds between two looks at the cost: one takes 0.2 ms, so they shall be rare among polls."""
+        return min(50 * self.interval / self.waits, 0.5)

@@ -15,6 +15,8 @@ from benchmarks.work import Work
 if TYPE_CHECKING:
     from pathlib import Path
 
+WAITING = [*OURS, "roe_agent"]
+
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -22,8 +24,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("results")
     works = [Work("roe", number, interval=0.2, polls=4) for number in (5, 20)]
     with server() as to:
-        keep("scale", waits(Scenario(OURS, works), to), folder)
-        lives = Scenario(OURS, works[1:], client="benchmarks.triggerer")
+        keep("scale", waits(Scenario(WAITING, works), to), folder)
+        lives = Scenario(WAITING, works[1:], client="benchmarks.triggerer")
         keep("whole lives", waits(lives, to), folder)
         keep("poke", poke.runs(OURS, to, rounds=1, pokes=5), folder)
     keep("imports", imports.runs(["roe"], rounds=1), folder)
@@ -32,12 +34,16 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_each_wait_polls_as_often_as_it_should_and_ends_once(results):
     runs = report.read(results)["scale"]
-    assert [(run["kind"], run["work"]["waits"]) for run in runs] == [(k, n) for n in (5, 20) for k in OURS]
+    assert [(run["kind"], run["work"]["waits"]) for run in runs] == [(k, n) for n in (5, 20) for k in WAITING]
     for run in runs:
         cost = run["cost"]
         assert cost["polls"] == cost["polls_expected"] == 4 * run["work"]["waits"]
         assert (cost["requests_unknown"], cost["wrong_ends"], cost["crashes"]) == (0, 0, 0)
         assert 1 <= cost["connections"] <= cost["handshakes"] <= run["work"]["waits"]
+        if run["kind"] == "roe_agent":
+            assert cost["requests"] < cost["polls"], "one request polls many jobs"
+        else:
+            assert cost["requests"] == cost["polls"]
 
 
 def test_whole_lives_are_led_in_airflows_own_triggerer(results):
@@ -60,3 +66,4 @@ def test_results_are_reported(results):
     text = report.report(results)
     assert all(f"\n## {name}\n" in text for name in ("scale", "poke", "imports"))
     assert "CPU a poll, roe to floor" in text
+    assert "CPU a poll, roe_agent to floor" in text
