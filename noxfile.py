@@ -61,7 +61,8 @@ def bench(session: nox.Session) -> None:
     install(session, "3", "bench")
     measure(
         session,
-        session.posargs or ["1000 waits", "5000 waits", "whole lives", "keep-alive", "poke", "imports"],
+        session.posargs
+        or ["1000 waits", "1000 agent jobs", "5000 waits", "whole lives", "keep-alive", "poke", "imports"],
     )
 
 
