@@ -26,8 +26,9 @@ signal.signal(signal.SIGTERM, signal.default_int_handler)
 LINES = ["2.11-3.11", "2.11-3.12", "3.0-3.11", "3.0-3.12", "3-3.13"]
 
 
-#: What takes longest and has nothing to do with Airflow's version: `make test` runs it
+#: What takes longest and has nothing to do with Airflow's version, or needs the newest: `make test` runs it
 ELSEWHERE = [
+    "tests/integration/test_killed_submission.py",
     "tests/integration/test_many_waits.py",
     "tests/integration/test_large_results.py",
     "tests/unit/sql/test_literals.py",
