@@ -123,7 +123,7 @@ class TestAlone:
         given[30] = {"m": "x"}
         with pytest.raises(RoeRequestError, match=r"^inputs\[30\]: .*Missing input key n"):
             all_of(new(given, agent_id=agent_id, metadata={"a": "b"}))
-        assert 30 <= len(roe.jobs) < 40
+        assert 30 <= len(roe.jobs) < 100  # the busier the machine, the later the refusal is seen
 
     def test_a_file_that_changed_is_told_by_its_input(self, new, tmp_path):
         for name in ("0", "1"):
