@@ -99,10 +99,11 @@ class Together:
     def _send_all(self, tick: int) -> None:
         due = [each for each in self._due.pop(tick) if not each.found.done()]
         if self._client.is_held_back:
+            # Whoever does not ask again comes from there, and has no more time.
             for each in due:
-                each.found.set_result(None)
-            return
-        for group in self._groups(due):
+                if each.repeat:
+                    each.found.set_result(None)
+        for group in self._groups(each for each in due if not each.found.done()):
             sending = asyncio.create_task(self._send(group))
             self._sending.add(sending)
             sending.add_done_callback(self._sending.discard)

@@ -233,6 +233,22 @@ class TestAskingAgain:
         roe.finish_job(job_id, 3)
         assert await waiting == ["SUCCESS"]
 
+    @pytest.mark.parametrize("seen", [True, False])
+    async def test_a_wait_that_is_held_back_ends_when_its_time_is_up(self, roe, connect, again, asked, seen):
+        connect(roe, retry_window=300)
+        job_id = roe.run_agent()
+        limit = Fault(call="job_statuses", status_code=429, retry_after=600)
+        if not seen:
+            roe.add_fault(limit)
+        began = time.monotonic()
+        waiting = asyncio.ensure_future(again([job_id], seconds=3))
+        if seen:
+            await asked(2)
+            roe.add_fault(limit)
+        with pytest.raises(RoeUnavailableError, match="answered with 429"):
+            await waiting
+        assert time.monotonic() - began < 60
+
     async def test_a_refusal_is_told(self, roe, again, asked):
         waiting = asyncio.ensure_future(again([roe.run_agent()]))
         await asked(3)
