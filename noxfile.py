@@ -31,6 +31,8 @@ ELSEWHERE = [
     "tests/integration/test_killed_submission.py",
     "tests/integration/test_many_waits.py",
     "tests/integration/test_large_results.py",
+    "tests/unit/client/test_submission.py",
+    "tests/unit/client/test_together.py",
     "tests/unit/sql/test_literals.py",
     "tests/unit/testing/test_clickhouse.py",
 ]
