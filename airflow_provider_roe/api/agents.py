@@ -260,6 +260,7 @@ def run_request(
     idempotency_key: str,
 ) -> Request:
     """Start one job; with files it is sent as a form."""
+    _check_metadata(metadata)
     version = "" if version_id is None else f"versions/{uuid(version_id, 'version_id')}/"
     body = {**inputs, **({"metadata": metadata} if metadata else {})}
     form: dict[str, str | File] | None = None
@@ -275,6 +276,17 @@ def run_request(
         form=form,
         headers=_run_headers(idempotency_key, skip_cache),
     )
+
+
+def _check_metadata(metadata: object) -> None:
+    try:
+        json.dumps(metadata, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as e:
+        raise RoeInputError(
+            f"metadata must be what JSON can say, not {clip(repr(metadata), 100)} ({e})."
+        ) from None
+    if metadata is not None and not isinstance(metadata, dict):
+        raise RoeInputError(f"metadata must be a dict, not {clip(repr(metadata), 100)}.")
 
 
 def run_many_request(

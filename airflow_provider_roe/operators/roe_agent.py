@@ -246,6 +246,7 @@ class RoeAgentOperator(AgentJobTask, DurableTask):
             skip_cache=self.skip_cache,
         )
         self._keep(kept, context)
+        self._started = [job_id for job_id in kept.job_ids if job_id]
         unkept = 0
         try:
             for started in submission.start(wanted):

@@ -99,6 +99,15 @@ class TestRuns:
                 ids["agent_id"], {}, None, version_id=ids.get("version_id"), idempotency_key="k"
             )
 
+    @pytest.mark.parametrize(
+        "metadata",
+        ["x", [1], {"at": datetime.now}, {"n": float("nan")}],
+        ids=["text", "list", "object", "nan"],
+    )
+    def test_metadata_that_is_none_is_refused(self, metadata):
+        with pytest.raises(RoeInputError, match=r"^metadata must be"):
+            agents.run_request(AGENT, {}, None, metadata=metadata, idempotency_key="k")
+
     def test_the_answer_is_an_id(self):
         request = agents.run_request(AGENT, {}, None, idempotency_key="k")
         assert agents.read_job_id(request, answer(job(7).upper())) == job(7)
