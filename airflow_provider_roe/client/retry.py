@@ -33,6 +33,11 @@ class Retries:
         self._longest = max(self._deadline - time.time(), 0)
         self._failures = 0
 
+    def due(self) -> None:
+        """Begin the window now, after a pause between two polls, unless attempts have failed already."""
+        if not self._failures:
+            self._begin()
+
     def left(self, retry_window: float) -> float:
         """Return the seconds that are left of a window, 0 or more."""
         return max(min(retry_window, self._longest) - (time.monotonic() - self._began), 0)

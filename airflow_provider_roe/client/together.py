@@ -98,6 +98,8 @@ class Together:
 
     def _send_all(self, tick: int) -> None:
         due = [each for each in self._due.pop(tick) if not each.found.done()]
+        for each in due:
+            each.retries.due()
         if self._client.is_held_back:
             # Whoever does not ask again comes from there, and has no more time.
             for each in due:

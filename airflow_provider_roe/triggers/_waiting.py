@@ -53,6 +53,7 @@ class WaitingTrigger(BaseTrigger):
     async def _ask_again(self, client: AsyncClient, retries: Retries) -> QueryStatus | AgentJobs:
         """Ask for the status once it is time, or once it is another."""
         await asyncio.sleep(self.wait.next_interval())
+        retries.due()
         return await self._ask(client, retries)
 
     async def run(self) -> AsyncIterator[TriggerEvent]:

@@ -188,3 +188,13 @@ def test_after_an_answer_the_window_begins_anew_and_the_deadline_stays(clock, mo
     clock.sleep(waited)
     retries.over()
     assert retries.left(300) == left
+
+
+@pytest.mark.parametrize(("failed", "left"), [(False, 300), (True, 250)])
+def test_the_window_begins_when_a_poll_is_due_and_not_again_for_its_later_attempts(clock, failed, left):
+    retries = Retries(Troubles(LOG))
+    if failed:
+        retries.pause(busy(), 300)
+    clock.sleep(50)
+    retries.due()
+    assert retries.left(300) == left
