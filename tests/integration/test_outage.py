@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 import time_machine
 
+from airflow_provider_roe.client.together import Together
 from airflow_provider_roe.exceptions import RoeUnavailableError
 from airflow_provider_roe.testing import Fault
 from tests.integration.running import each_mode, ending
@@ -17,6 +18,7 @@ from tests.integration.things import each_thing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Any
 
     from airflow_provider_roe.testing import RoeSimulator
 
@@ -28,6 +30,7 @@ KINDS = [{"status_code": 503}, {"status_code": 429}, {"reset": "before"}, {"trun
 def after(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[float, Callable[[], None]], None]]:
     """Let nobody really sleep; return what makes something happen after so many seconds of sleep."""
     monotonic, pause, slept, plans = time.monotonic, asyncio.sleep, 0.0, []
+    call_at = asyncio.BaseEventLoop.call_at
     with time_machine.travel(time.time()) as traveller:
 
         def sleep(seconds: float) -> None:
@@ -41,9 +44,16 @@ def after(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[float, Callable
             sleep(seconds)
             await pause(0)
 
+        def call_after_sleep(loop: Any, when: float, callback: Any, *arguments: Any, **options: Any) -> Any:
+            # Waits for jobs sleep in a timer that they have in common.
+            if getattr(callback, "__func__", None) is Together._send_all:
+                sleep(max(when - loop.time(), 0))
+            return call_at(loop, when, callback, *arguments, **options)
+
         monkeypatch.setattr(time, "monotonic", lambda: monotonic() + slept)
         monkeypatch.setattr(time, "sleep", sleep)
         monkeypatch.setattr(asyncio, "sleep", asleep)
+        monkeypatch.setattr(asyncio.BaseEventLoop, "call_at", call_after_sleep)
         yield lambda seconds, act: plans.append((time.monotonic() + seconds, act))
 
 
@@ -85,6 +95,19 @@ def test_one_longer_than_the_window_fails_with_the_last_error_and_how_often_and_
     assert f"Request id: {roe.requests[-1].headers['X-Request-ID']}." in ended.message
     assert f"Gave up after {len(failed)} attempts in 300 s." in ended.message
     assert seconds_between(failed[0], failed[-1]) == pytest.approx(300, abs=3)
+
+
+@each_thing
+@each_mode
+def test_a_poll_is_retried_though_the_pause_before_it_was_longer_than_the_window(
+    roe, connect, after, thing, mode
+):
+    connect(roe, retry_window=60)
+    thing_id = thing.start(roe, seconds=6000)
+    after(3000, lambda: roe.add_fault(Fault(status_code=503, times=2)))
+    ended = ending(thing_id, mode, thing, poke_interval=600, timeout=9000)
+    assert ended.kind == "success", ended
+    assert [request.status_code for request in roe.requests].count(503) == 2
 
 
 def requests_by_success(roe: RoeSimulator) -> tuple[list[datetime], list[datetime]]:
