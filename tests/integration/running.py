@@ -23,7 +23,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_roe.exceptions import RoeError
-from tests.integration.things import Query
+from tests.integration.things import QUERY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from airflow_provider_roe.testing import RoeSimulator
     from tests.integration.things import Thing
 
-QUERY = Query()
 MODES = {
     "poke": {},
     "reschedule": {"mode": "reschedule"},
@@ -74,7 +73,7 @@ class Ending:
         return f"{self.error} {self.error!r} {''.join(traceback.format_exception(self.error))}"
 
 
-def ending(thing_id: str, mode: str, thing: Thing = QUERY, **arguments: Any) -> Ending:
+def ending(thing_id: Any, mode: str, thing: Thing = QUERY, **arguments: Any) -> Ending:
     """Wait for something in a mode and tell how that ended."""
     try:
         return Ending("success", wait(thing_id, thing, **MODES[mode] | arguments))
@@ -82,7 +81,7 @@ def ending(thing_id: str, mode: str, thing: Thing = QUERY, **arguments: Any) -> 
         return Ending(next(kind for error, kind in KINDS.items() if isinstance(e, error)), error=e)
 
 
-def wait(thing_id: str, thing: Thing = QUERY, **arguments: Any) -> Any:
+def wait(thing_id: Any, thing: Thing = QUERY, **arguments: Any) -> Any:
     """Run a sensor to its end, each time anew as Airflow does, and return what it returns."""
     arguments = {"poke_interval": 0.05, "timeout": 60} | arguments
     began = datetime.now(UTC)

@@ -15,7 +15,7 @@ import trustme
 from airflow_provider_roe.testing import Fault, QueryPlan, RoeSimulator
 from tests.faults import FAULTS, HEADS, HOSTILE, Row, status_body
 from tests.integration.running import Ending, each_mode, ending, midway
-from tests.integration.things import THINGS
+from tests.integration.things import JOB, QUERY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,7 +28,6 @@ ENDS = {"SUCCESS": "success", "FAILURE": "failed"}
 SLOW = ("read time-out", "slow drip", "nothing after an interim answer")
 BY_NAME = {row.name: row for row in FAULTS}
 ANSWERS = [row for row in FAULTS + HEADS if row.make]
-QUERY, JOB = THINGS
 
 
 def may_meet_jobs(row: Row) -> bool:

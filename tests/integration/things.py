@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from airflow_provider_roe.triggers.roe_agent import RoeAgentJobTrigger
 
 if TYPE_CHECKING:
     from airflow_provider_roe.testing import Fault, RoeSimulator
+    from airflow_provider_roe.testing.plan import Plan
     from tests.faults import Row
 
 
@@ -28,13 +30,21 @@ class Query:
 
     def start(self, roe: RoeSimulator, seconds: float = math.inf) -> str:
         """Start one that succeeds after so many seconds."""
-        return roe.submit("SELECT 1", QueryPlan([("STARTED", seconds)], ends_as="SUCCESS"))
+        return self.run(roe, QueryPlan([("STARTED", seconds)], ends_as="SUCCESS"))
+
+    def run(self, roe: RoeSimulator, plan: Plan) -> str:
+        """Start one that goes as planned."""
+        assert isinstance(plan, QueryPlan)
+        return roe.submit("SELECT 1", plan)
 
     def finish(self, roe: RoeSimulator, thing_id: str, end: str, error: str | None = None) -> None:
         roe.finish(thing_id, end, error)
 
     def sensor(self, thing_id: str, **arguments: Any) -> RoeQueryStatusSensor:
         return RoeQueryStatusSensor(task_id="wait", query_id=thing_id, **arguments)
+
+    def new_trigger(self, thing_id: str, **arguments: Any) -> RoeQueryStatusTrigger:
+        return RoeQueryStatusTrigger(query_id=thing_id, **deferred_now() | arguments)
 
     def fault(self, row: Row, thing_id: str, end: str, times: int | None = None) -> Fault:
         """Return the fault of a row that meets so many calls for the status of this one; None for all."""
@@ -55,13 +65,21 @@ class Job:
 
     def start(self, roe: RoeSimulator, seconds: float = math.inf) -> str:
         """Start one that succeeds after so many seconds."""
-        return roe.run_agent({}, JobPlan([(1, seconds)]))
+        return self.run(roe, JobPlan([(1, seconds)]))
+
+    def run(self, roe: RoeSimulator, plan: Plan) -> str:
+        """Start one that goes as planned."""
+        assert isinstance(plan, JobPlan)
+        return roe.run_agent({}, plan)
 
     def finish(self, roe: RoeSimulator, thing_id: str, end: str, error: str | None = None) -> None:
         roe.finish_job(thing_id, self.codes[end], error)
 
-    def sensor(self, thing_id: str, **arguments: Any) -> RoeAgentJobSensor:
+    def sensor(self, thing_id: str | list[str], **arguments: Any) -> RoeAgentJobSensor:
         return RoeAgentJobSensor(task_id="wait", job_ids=thing_id, **arguments)
+
+    def new_trigger(self, thing_id: str, **arguments: Any) -> RoeAgentJobTrigger:
+        return RoeAgentJobTrigger(job_ids=[thing_id], **deferred_now() | arguments)
 
     def fault(self, row: Row, thing_id: str, end: str, times: int | None = None) -> Fault:
         """Return the fault of a row that meets so many calls for statuses; None for all."""
@@ -73,6 +91,13 @@ class Job:
         return {job_id for request in asked for job_id in request.job_ids or ()}
 
 
+def deferred_now() -> dict[str, float]:
+    """Return the arguments of a trigger that polls once a second, for a task that has just deferred."""
+    now = time.time()
+    return {"deferred_at": now, "started_at": now, "timeout": 300, "poke_interval": 1}
+
+
 Thing = Query | Job
-THINGS: list[Thing] = [Query(), Job()]
+QUERY, JOB = Query(), Job()
+THINGS: list[Thing] = [QUERY, JOB]
 each_thing = pytest.mark.parametrize("thing", THINGS, ids=lambda thing: thing.name)
