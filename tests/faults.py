@@ -249,3 +249,73 @@ HEADS = [
     Row("a NUL in a value", head("X-Nul: a\0b"), "error", BROKE),
     Row("a carriage return in a value", head("X-Return: a\rb"), "error", BROKE),
 ]
+
+
+def job_status(job_id: str, status: int = 3, **fields: Any) -> dict[str, Any]:
+    """Return what an answer about many jobs says of one."""
+    now = datetime.now(UTC)
+    return {
+        "id": job_id,
+        "status": status,
+        "created_at": (now - timedelta(seconds=2)).isoformat(),
+        "last_updated_at": now.isoformat(),
+        "timestamp": now.timestamp(),
+        "error_message": None,
+    } | fields
+
+
+@dataclass(frozen=True)
+class Item:
+    """
+    What an answer about many jobs may say of one of them.
+
+    :param make: Returns the items of the answer that are meant for the job of this id. All claim a success.
+    :param is_read: Whether that is one; if not, the answer says nothing of the job, which is asked for alone.
+    """
+
+    name: str
+    make: Callable[[str], list[Any]]
+    is_read: bool = False
+
+
+def said(**fields: Any) -> Callable[[str], list[Any]]:
+    return lambda job_id: [job_status(job_id, **fields)]
+
+
+def without(*fields: str) -> Callable[[str], list[Any]]:
+    return lambda job_id: [{k: value for k, value in job_status(job_id).items() if k not in fields}]
+
+
+ITEMS = [
+    Item("no item", lambda _: []),
+    Item("null", lambda _: [None]),
+    Item("a text", lambda _: ["SUCCESS"]),
+    Item("a list", lambda job_id: [[job_id, 3]]),
+    Item("no id", without("id")),
+    Item("a null id", said(id=None)),
+    Item("an id that is a number", said(id=3)),
+    Item("an id with a space", lambda job_id: [job_status(f"{job_id} ")]),
+    Item("another job's id", lambda _: [job_status(OTHER_QUERY)]),
+    Item("no status", without("status")),
+    Item("a null status", said(status=None)),
+    Item("a status that is a word", said(status="SUCCESS")),
+    Item("a status that is a text", said(status="3")),
+    Item("a status that is true", said(status=True)),
+    Item("a status that is a fraction", said(status=3.0)),
+    Item("a status that is a list", said(status=[3])),
+    Item("an id in capitals", lambda job_id: [job_status(job_id.upper())], is_read=True),
+    Item("two items", lambda job_id: [job_status(job_id)] * 2, is_read=True),
+    Item(
+        "no times and no error",
+        without("created_at", "last_updated_at", "timestamp", "error_message"),
+        is_read=True,
+    ),
+    Item(
+        "times that are none",
+        said(created_at=3, last_updated_at="soon", timestamp=1e300, error_message=""),
+        is_read=True,
+    ),
+    Item("a clock a day ahead", said(timestamp=4e9, last_updated_at="2096-10-02T07:06:40Z"), is_read=True),
+    Item("an end with an error text", said(error_message="one row was skipped"), is_read=True),
+    Item("unknown fields", said(progress=0.5, detail={"status": 4}), is_read=True),
+]

@@ -13,7 +13,7 @@ import pytest
 import trustme
 
 from airflow_provider_roe.testing import Fault, QueryPlan, RoeSimulator
-from tests.faults import FAULTS, HEADS, HOSTILE, Row, status_body
+from tests.faults import FAULTS, HEADS, HOSTILE, ITEMS, Item, Row, job_status, status_body
 from tests.integration.running import Ending, each_mode, ending, midway
 from tests.integration.things import JOB, QUERY
 
@@ -36,7 +36,7 @@ def may_meet_jobs(row: Row) -> bool:
     return bool(fault) and not fault.oversize and "its-id" not in str(fault) and "this query" not in row.says
 
 
-#: What the bodies of answers for jobs may be is in tests/unit/api/test_agents.py.
+#: What the bodies of answers for jobs may be is in TestAnswersAboutManyJobs.
 FOR_JOBS = [row for row in FAULTS if may_meet_jobs(row)]
 each_answer = pytest.mark.parametrize(
     ("thing", "row"),
@@ -143,6 +143,78 @@ def test_a_hostile_text_is_harmless_in_the_log(roe, connect, mode, name, capsys)
         assert line.isprintable()
         assert len(line) < 3000
         assert not line.startswith("[2026-01-01")
+
+
+@pytest.mark.usefixtures("impatient")
+@each_mode
+class TestAnswersAboutManyJobs:
+    """One wait for two jobs: of one that has failed the answer says something odd, of the other the truth."""
+
+    @pytest.fixture
+    def jobs(self, roe: RoeSimulator) -> tuple[str, str]:
+        odd, neighbour = JOB.start(roe), JOB.start(roe)
+        JOB.finish(roe, odd, "FAILURE", "Unknown table")
+        JOB.finish(roe, neighbour, "SUCCESS")
+        return odd, neighbour
+
+    @pytest.fixture
+    def say(self, roe: RoeSimulator, jobs: tuple[str, str]) -> Callable[..., None]:
+        """Return a function that lets Roe say so of the odd one in so many answers; None for all."""
+
+        def say(*items: Any, times: int | None = None) -> None:
+            body = [*items, job_status(jobs[1])]
+            roe.add_fault(Fault(call=JOB.call, status_code=200, body=body, times=times))
+
+        return say
+
+    @pytest.mark.parametrize("item", ITEMS, ids=lambda item: item.name)
+    def test_what_is_no_status_of_a_job_is_none_and_the_job_is_asked_for_alone(
+        self, roe, connect, jobs, say, item: Item, mode
+    ):
+        connect(roe)
+        odd, _ = jobs
+        say(*item.make(odd))
+        ended = ending([*jobs], mode, JOB)
+        alone = [request.job_id for request in roe.requests_of("job_status")]
+        if item.is_read:
+            assert ended.kind == "success", ended
+            assert [job["job_id"] for job in ended.value] == [*jobs]
+            assert alone == []
+        else:
+            assert ended.kind == "failed"
+            assert re.search(rf"index 0, job {odd} ended as FAILURE: Unknown table", ended.message)
+            assert alone == [odd]
+
+    @pytest.mark.parametrize("status", [None, "SUCCESS", True], ids=str)
+    def test_one_that_is_no_status_either_is_asked_for_again(self, roe, connect, jobs, say, status, mode):
+        connect(roe)
+        odd, neighbour = jobs
+        say()
+        roe.add_fault(Fault(job_id=odd, status_code=200, body={"status": status}, times=1))
+        assert ending([*jobs], mode, JOB).kind == "failed"
+        assert len(roe.requests_of("job_status", job_id=odd)) == 2
+        assert roe.requests_of("job_status", job_id=neighbour) == []
+
+    def test_for_as_long_as_the_window_and_is_named(self, roe, connect, jobs, say, mode):
+        connect(roe, retry_window=0.1)
+        say()
+        roe.add_fault(Fault(job_id=jobs[0], status_code=200, body={"status": "SUCCESS"}))
+        ended = ending([*jobs], mode, JOB)
+        assert ended.kind == "error"
+        assert f"GET /v1/agents/jobs/{jobs[0]}/status/" in ended.message
+        assert "a body that is not the status of a job" in ended.message
+
+    def test_an_unknown_code_is_no_end(self, roe, connect, jobs, say, mode, capsys):
+        connect(roe)
+        say(job_status(jobs[0], 99), times=2)
+        assert ending([*jobs], mode, JOB).kind == "failed"
+        assert len(roe.requests_of(JOB.call)) == 3
+        assert "is unknown" in capsys.readouterr().out
+
+    def test_unless_the_connection_names_it(self, roe, connect, jobs, say, mode):
+        connect(roe, success_statuses=["99"])
+        say(job_status(jobs[0], 99))
+        assert [job["status"] for job in ending([*jobs], mode, JOB).value] == ["99", "SUCCESS"]
 
 
 @pytest.mark.usefixtures("impatient")
