@@ -264,7 +264,8 @@ class TestStatus:
         assert found[job(1)].error == "no *** here"
 
     def test_one_that_runs_has_not_finished(self):
-        assert self.of(item("", 1, timestamp=1767600005.5)).finished_at is None
+        status = self.of(item("", 1, timestamp=1767600005.5, created_at="2026-01-05T08:00:00Z"))
+        assert (status.finished_at, status.duration) == (None, None)
 
 
 class TestAskingForMany:
@@ -282,7 +283,16 @@ class TestAskingForMany:
         assert exchange(ask_statuses([], None), running) == ({}, [])
 
     def test_what_the_answer_says_of_others_or_of_nobody_is_left_out(self):
-        odd = [item(job(9), 4), item("my-job", 4), item(None, 4), "text", 7, None, [item(job(1), 4)]]
+        odd = [
+            item(job(9), 4),
+            item("my-job", 4),
+            {"id": None},
+            {"id": 7},
+            "text",
+            7,
+            None,
+            [item(job(1), 4)],
+        ]
         found, sent = exchange(ask_statuses([job(1)], None), lambda r: answer([*odd, item(job(1), 3)]))
         assert (found[job(1)].status, len(sent)) == ("SUCCESS", 1)
 
@@ -361,6 +371,7 @@ class TestAskingForMany:
             (answer({}, 302), RoeRequestError),
             (Response(404, {}, b"<h1>Not Found</h1>", "r-1"), RoeRequestError),
             (answer({"not": "a list"}), RoeUnavailableError),
+            (RoeUnavailableError("a proxy refused", status_code=403), RoeUnavailableError),
             (RoeUnavailableError("no answer"), RoeUnavailableError),
         ],
         ids=str,

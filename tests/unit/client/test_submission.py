@@ -114,6 +114,20 @@ class TestTogether:
                 gather(found, new(given, agent_id=agent_id), range(len(found), 61))
         assert len(found) == len(roe.jobs) == 30
 
+    def test_the_cuts_are_the_same_again_whatever_is_left(self, roe, new):
+        """Else those of which the answer was lost were in another request, and so were started twice."""
+        submission = new(texts(16))
+        coming = submission.start(dict.fromkeys(range(16), 0))
+        roe.add_fault(Fault(status_code=413, times=2))
+        assert list(next(coming)) == [0, 1, 2, 3]
+        roe.add_fault(Fault(status_code=413, times=1))
+        roe.add_fault(Fault(reset="body", times=1))
+        with pytest.raises(RoeUnavailableError, match=r"^inputs\[4\] to inputs\[5\]: "):
+            next(coming)
+        roe.add_fault(Fault(status_code=413, times=3))
+        assert len(started(submission, range(4, 16))) == 12
+        assert numbers(roe) == list(range(16))
+
     def test_one_of_few_wanted_is_told_by_its_own_index(self, roe, new):
         given = texts(100)
         given[70] = {"m": "x"}

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import math
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -27,7 +28,7 @@ from airflow_provider_roe.testing import Fault, JobPlan
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_provider_roe.testing import RoeSimulator
+    from airflow_provider_roe.testing import RecordedRequest, RoeSimulator
 
 OTHER_ORGANIZATION = "7b1e4c93-5a2f-4d08-9e36-c0f8a1d27b54"
 RUNS_ON = JobPlan(statuses=[(1, math.inf)])
@@ -73,6 +74,10 @@ def words(answers: list[Any]) -> list[Any]:
 def sizes(roe: RoeSimulator) -> list[int]:
     """Return how many jobs each request for statuses has named."""
     return [len(request.job_ids) for request in roe.requests_of("job_statuses")]
+
+
+def seconds_after(moment: datetime, request: RecordedRequest) -> float:
+    return (request.received_at - moment).total_seconds()
 
 
 class TestOneRequest:
@@ -375,6 +380,29 @@ class TestAskingAgain:
         await asked(1, 429)
         roe.finish_job(job_id, 3)
         assert await waiting == ["SUCCESS"]
+
+    async def test_a_hold_is_heeded_by_all_though_one_of_them_goes(self, roe, connect):
+        connect(roe, retry_window=30)
+        async with SharedConnection.of("roe_default") as shared:
+            client = AsyncClient(shared)
+
+            async def again(job_id: str) -> list[Any]:
+                retries = Retries(Troubles(logging))
+                seen = await client.job_statuses(retries, [job_id])
+                return await client.job_statuses(retries, [job_id], Repeat(seen, lambda: 0.05, math.inf))
+
+            job_ids = [roe.run_agent() for _ in range(3)]
+            gone, *others = (asyncio.ensure_future(again(job_id)) for job_id in job_ids)
+            await asyncio.sleep(3 * MOMENT)
+            shared.hold.begin(2, asyncio.get_running_loop().time())
+            held_at = datetime.now(UTC)
+            gone.cancel()
+            for job_id in job_ids:
+                roe.finish_job(job_id, 3)
+            async with asyncio.timeout(30):
+                answers = await asyncio.gather(*others)
+        assert words(answers) == [["SUCCESS"]] * 2
+        assert not [request for request in roe.requests if 0.1 < seconds_after(held_at, request) < 1.9]
 
     @pytest.mark.parametrize("seen", [True, False])
     async def test_a_wait_that_is_held_back_ends_when_its_time_is_up(self, roe, connect, again, asked, seen):
