@@ -8,6 +8,7 @@ no second one, and how many ids a call takes, is what Roe's own clients count on
 from __future__ import annotations
 
 import json
+import reprlib
 from copy import copy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -282,9 +283,8 @@ def _check_metadata(metadata: object) -> None:
     try:
         json.dumps(metadata, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as e:
-        raise RoeInputError(
-            f"metadata must be what JSON can say, not {clip(repr(metadata), 100)} ({e})."
-        ) from None
+        found = clip(reprlib.repr(metadata), 100)
+        raise RoeInputError(f"metadata must be what JSON can say, not {found} ({e}).") from None
     if metadata is not None and not isinstance(metadata, dict):
         raise RoeInputError(f"metadata must be a dict, not {clip(repr(metadata), 100)}.")
 

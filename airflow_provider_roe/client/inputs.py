@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import reprlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -167,6 +168,7 @@ def find_file(url: object, where: str = "url") -> StoredFile:
             " relative paths mean depends on the worker."
         )
     try:
+        text.encode()  # a name that is not UTF-8 cannot be sent
         path = ObjectStoragePath(text)
         info = path.fs.info(path.path)
     except FileNotFoundError:
@@ -196,13 +198,15 @@ def _text(value: Any, where: str) -> str:
             f"{where} is None: leave the key out, or mend the template that made nothing of it."
         )
     try:
-        text = json.dumps(value, allow_nan=False)
+        text = value if isinstance(value, str) else json.dumps(value, allow_nan=False)
+        text.encode()  # half of a surrogate pair is no character
     except (TypeError, ValueError, RecursionError) as e:
+        shown = clip(reprlib.repr(value), 100)
         raise RoeInputError(
-            f"{where} must be a text, a number, or what else JSON can say, not {clip(repr(value), 100)}"
-            f" ({e}): for a file, give its URL and name the key in files."
+            f"{where} must be a text, a number, or what else JSON can say, not {shown} ({e}): for a file,"
+            " give its URL and name the key in files."
         ) from None
-    return value if isinstance(value, str) else text
+    return text
 
 
 def _unreadable(url: str, error: Exception) -> RoeInputError:

@@ -6,12 +6,21 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
+from airflow.providers.common.compat.sdk import XCom
 
 from airflow_provider_roe.api import agents
-from airflow_provider_roe.api.agents import AgentJobs, AgentJobStatus, AgentOutput, ask_results, ask_statuses
+from airflow_provider_roe.api.agents import (
+    AgentJobResult,
+    AgentJobs,
+    AgentJobStatus,
+    AgentOutput,
+    ask_results,
+    ask_statuses,
+)
 from airflow_provider_roe.api.base import Response, State
 from airflow_provider_roe.exceptions import (
     RoeAuthenticationError,
+    RoeError,
     RoeInputError,
     RoeNotFoundError,
     RoeOutputError,
@@ -61,6 +70,13 @@ def running(request: Request) -> Response:
     return answer([item(job_id) for job_id in request.json["job_ids"]])
 
 
+def nested(depth: int) -> list[Any]:
+    inner: list[Any] = []
+    for _ in range(depth):
+        inner = [inner]
+    return inner
+
+
 class TestRuns:
     def test_one_is_json_with_its_key(self):
         request = agents.run_request(
@@ -86,9 +102,26 @@ class TestRuns:
         assert (request.json, request.form) == (None, {"a": "b", "metadata": '{"m": 1}', "f": file})
         assert request.headers == {"Idempotency-Key": "k", "X-Skip-Cache": "true"}
 
+    @pytest.mark.parametrize("metadata", [None, {}], ids=str)
+    def test_without_metadata_nothing_is_said_of_it(self, metadata):
+        request = agents.run_request(AGENT, {"a": "b"}, None, metadata=metadata, idempotency_key="k")
+        assert request.json == {"a": "b"}
+
     def test_of_a_version(self):
         request = agents.run_request(AGENT, {}, None, version_id=VERSION, idempotency_key="k")
         assert request.path == f"/v1/agents/run/{AGENT}/versions/{VERSION}/async/"
+
+    def test_of_many_without_the_cache(self):
+        request = agents.run_many_request(AGENT, [{}], None, skip_cache=True, idempotency_key="k")
+        assert request.headers == {"Idempotency-Key": "k", "X-Skip-Cache": "true"}
+
+    @pytest.mark.parametrize("version_id", [None, VERSION])
+    def test_of_an_agent_that_roe_does_not_know(self, version_id):
+        request = agents.run_request(AGENT, {}, None, version_id=version_id, idempotency_key="k")
+        with pytest.raises(
+            RoeNotFoundError, match=r"no such agent, or version of it.*check agent_id and ver"
+        ):
+            agents.read_job_id(request, answer({"detail": "Not found."}, 404))
 
     @pytest.mark.parametrize(
         "ids", [{"agent_id": "../x"}, {"agent_id": None}, {"agent_id": AGENT, "version_id": "1"}], ids=str
@@ -101,8 +134,8 @@ class TestRuns:
 
     @pytest.mark.parametrize(
         "metadata",
-        ["x", [1], {"at": datetime.now}, {"n": float("nan")}],
-        ids=["text", "list", "object", "nan"],
+        ["x", [1], {"at": datetime.now}, {"n": float("nan")}, nested(100_000)],
+        ids=["text", "list", "object", "nan", "deep"],
     )
     def test_metadata_that_is_none_is_refused(self, metadata):
         with pytest.raises(RoeInputError, match=r"^metadata must be"):
@@ -110,15 +143,17 @@ class TestRuns:
 
     def test_the_answer_is_an_id(self):
         request = agents.run_request(AGENT, {}, None, idempotency_key="k")
-        assert agents.read_job_id(request, answer(job(7).upper())) == job(7)
+        assert agents.read_job_id(request, answer(job(10).upper())) == job(10)
         for body in (None, {}, "", "7", {"id": job(7)}, [job(7)]):
             with pytest.raises(RoeUnavailableError, match="a body that is not a job's id"):
                 agents.read_job_id(request, answer(body))
 
     def test_of_many_an_id_for_each(self):
-        request = agents.run_many_request(AGENT, [{}, {}], None, idempotency_key="k")
+        request = agents.run_many_request(AGENT.upper(), [{}, {}], ORGANIZATION, idempotency_key="k")
         assert (request.path, request.json) == (f"/v1/agents/run/{AGENT}/async/many/", {"inputs": [{}, {}]})
-        assert agents.read_job_ids(request, answer([job(1), job(2)])) == [job(1), job(2)]
+        assert request.params == {"organization_id": ORGANIZATION}
+        assert (request.headers, request.repeatable) == ({"Idempotency-Key": "k"}, True)
+        assert agents.read_job_ids(request, answer([job(10).upper(), job(2)])) == [job(10), job(2)]
         for body in (job(1), [job(1)], [job(1), job(2), job(3)], [job(1), None]):
             with pytest.raises(RoeUnavailableError, match="a list of the ids of 2 jobs"):
                 agents.read_job_ids(request, answer(body))
@@ -127,10 +162,10 @@ class TestRuns:
 class TestStatus:
     def of(self, request_item: dict[str, Any], **statuses: frozenset[str]) -> AgentJobStatus:
         found, _ = exchange(
-            ask_statuses([job(1)], None, **statuses),
-            lambda request: answer([request_item | {"id": job(1).upper()}]),
+            ask_statuses([job(10)], None, **statuses),
+            lambda request: answer([request_item | {"id": job(10).upper()}]),
         )
-        return found[job(1)]
+        return found[job(10)]
 
     @pytest.mark.parametrize(
         ("code", "word", "state"),
@@ -170,16 +205,67 @@ class TestStatus:
         assert status.created_at == datetime(2026, 1, 5, 8, tzinfo=UTC)
         assert status.finished_at == datetime(2026, 1, 5, 8, 0, 5, 500_000, tzinfo=UTC)
         assert (status.duration, status.error) == (5.5, "page 3 is blank")
-        assert json.loads(json.dumps(status.as_dict()))["duration"] == 5.5
+        assert status.request_id == "r-1"
+        assert status.as_dict() == {
+            "job_id": job(10),
+            "status": "FAILURE",
+            "error": "page 3 is blank",
+            "created_at": "2026-01-05T08:00:00+00:00",
+            "finished_at": "2026-01-05T08:00:05.500000+00:00",
+            "duration": 5.5,
+        }
+
+    @pytest.mark.parametrize("timestamp", [None, "x", 1e14, float("nan")], ids=str)
+    def test_without_a_timestamp_it_ended_when_it_was_updated_last(self, timestamp):
+        status = self.of(item("", 3, timestamp=timestamp, last_updated_at="2026-01-05T08:00:05Z"))
+        assert status.finished_at == datetime(2026, 1, 5, 8, 0, 5, tzinfo=UTC)
+        assert status.duration is None
+
+    def test_by_clocks_that_differ_it_took_no_time(self):
+        times = {"created_at": "2026-01-05T08:00:05Z", "last_updated_at": "2026-01-05T08:00:00Z"}
+        assert self.of(item("", 3, **times)).duration == 0
 
     @pytest.mark.parametrize(
-        "fields", [{"timestamp": "x", "created_at": 7}, {"timestamp": 1e300}, {"timestamp": True}], ids=str
+        "fields",
+        [{"timestamp": "x", "created_at": 7}, {"timestamp": 1e300}, {"timestamp": True}, {"timestamp": []}],
+        ids=str,
     )
     def test_times_that_are_none_do_no_harm(self, fields):
-        assert self.of(item("", 3, **fields)).state is State.SUCCEEDED
+        status = self.of(item("", 3, **fields))
+        assert (status.state, status.created_at, status.duration) == (State.SUCCEEDED, None, None)
+        assert status.as_dict()["created_at"] is None
+
+    @pytest.mark.parametrize(
+        ("given", "text"),
+        [
+            (None, None),
+            ("", None),
+            (" \n", None),
+            ("page 3", "page 3"),
+            ({"detail": "no"}, "no"),
+            (["a", {"b": "c"}], "a; b: c"),
+            (7, "7"),
+            ("x" * 3000, "x" * 1999 + "…"),
+        ],
+        ids=lambda value: repr(value)[:20],
+    )
+    def test_an_error_of_whatever_shape_is_a_text(self, given, text):
+        assert self.of(item("", 2, error_message=given)).error == text
+
+    def test_an_error_holds_no_key(self):
+        response = Response(
+            200,
+            {},
+            json.dumps([item(job(1), 2, error_message="no a-Key+42 here")]).encode(),
+            "r-1",
+            secret="a-Key+42",
+        )
+        found, _ = exchange(ask_statuses([job(1)], None), lambda request: response)
+        assert found[job(1)].error == "no *** here"
 
     def test_one_that_runs_has_not_finished(self):
-        assert self.of(item("", 1, timestamp=1767600005.5)).finished_at is None
+        status = self.of(item("", 1, timestamp=1767600005.5, created_at="2026-01-05T08:00:00Z"))
+        assert (status.finished_at, status.duration) == (None, None)
 
 
 class TestAskingForMany:
@@ -191,6 +277,24 @@ class TestAskingForMany:
         assert {(request.method, request.path, request.repeatable) for request in sent} == {
             ("POST", "/v1/agents/jobs/statuses/", True)
         }
+        assert [request.params for request in sent] == [{"organization_id": ORGANIZATION}] * 3
+
+    def test_none_without_a_request(self):
+        assert exchange(ask_statuses([], None), running) == ({}, [])
+
+    def test_what_the_answer_says_of_others_or_of_nobody_is_left_out(self):
+        odd = [
+            item(job(9), 4),
+            item("my-job", 4),
+            {"id": None},
+            {"id": 7},
+            "text",
+            7,
+            None,
+            [item(job(1), 4)],
+        ]
+        found, sent = exchange(ask_statuses([job(1)], None), lambda r: answer([*odd, item(job(1), 3)]))
+        assert (found[job(1)].status, len(sent)) == ("SUCCESS", 1)
 
     @pytest.mark.parametrize(
         "odd",
@@ -211,9 +315,10 @@ class TestAskingForMany:
             if request.json:
                 return answer([item(job(1)), *odd])
             assert (request.method, request.path) == ("GET", f"/v1/agents/jobs/{job(2)}/status/")
+            assert request.params == {"organization_id": ORGANIZATION}
             return answer({"status": 3, "timestamp": 1767600005.5})
 
-        found, _ = exchange(ask_statuses([job(1), job(2)], None), reply)
+        found, _ = exchange(ask_statuses([job(1), job(2)], ORGANIZATION), reply)
         assert [found[job(n)].status for n in (1, 2)] == ["STARTED", "SUCCESS"]
 
     @pytest.mark.parametrize(
@@ -234,6 +339,14 @@ class TestAskingForMany:
         )
         assert found[job(1)].status == "STARTED"
         assert isinstance(found[job(2)], error)
+
+    @pytest.mark.parametrize(("code", "error"), [(401, RoeAuthenticationError), (429, RoeUnavailableError)])
+    def test_unless_it_is_about_all(self, code, error):
+        with pytest.raises(error):
+            exchange(
+                ask_statuses([job(1), job(2)], None),
+                lambda r: answer([item(job(1))]) if r.json else answer({}, code),
+            )
 
     @pytest.mark.parametrize("code", [400, 403, 404, 413])
     @pytest.mark.parametrize("guilty", [[0], [999], [3, 500], [7, 8, 9]], ids=str)
@@ -258,6 +371,7 @@ class TestAskingForMany:
             (answer({}, 302), RoeRequestError),
             (Response(404, {}, b"<h1>Not Found</h1>", "r-1"), RoeRequestError),
             (answer({"not": "a list"}), RoeUnavailableError),
+            (RoeUnavailableError("a proxy refused", status_code=403), RoeUnavailableError),
             (RoeUnavailableError("no answer"), RoeUnavailableError),
         ],
         ids=str,
@@ -281,6 +395,36 @@ class TestAskingForMany:
         found, sent = exchange(ask_statuses([job(number) for number in range(10)], None), reply)
         assert len(found) == 10
         assert len(sent) == 7
+
+    def test_that_of_one_job_is_no_answer(self):
+        with pytest.raises(RoeUnavailableError, match="a body that is not within 16,777,216 bytes"):
+            exchange(ask_statuses([job(1)], None), lambda request: answer([], overlong=True))
+
+
+class TestWhatIsFound:
+    GONE = RoeNotFoundError("gone")
+    BUSY = RoeUnavailableError("busy")
+
+    def test_is_in_the_order_of_the_jobs(self):
+        assert agents.in_order(["b", "a", "b"], {"a": 1, "b": 2, "c": self.GONE}) == [2, 1, 2]
+
+    def test_the_first_error_is_raised_and_each_time_another(self):
+        """What one makes of it, such as the connection's name or the tries so far, is not another's."""
+        found = {"a": 1, "b": self.GONE, "c": self.BUSY}
+        with pytest.raises(RoeNotFoundError, match="gone") as told:
+            agents.in_order(["a", "b", "c"], found)
+        assert told.value is not self.GONE
+        with pytest.raises(RoeUnavailableError):
+            agents.in_order(["a", "c", "b"], found)
+
+    def test_what_may_pass_is_raised_so_that_all_are_asked_for_again(self):
+        with pytest.raises(RoeUnavailableError, match="busy") as told:
+            agents.not_unavailable({"a": 1, "b": self.GONE, "c": self.BUSY})
+        assert told.value is not self.BUSY
+
+    def test_what_will_not_is_what_was_found(self):
+        found: dict[str, int | RoeError] = {"a": 1, "b": self.GONE, "c": RoeOutputError("no list")}
+        assert agents.not_unavailable(found) is found
 
 
 class TestJobsOfOneWait:
@@ -321,6 +465,55 @@ class TestJobsOfOneWait:
         assert error.endswith("; and 3 more")
         assert self.jobs(self.S, self.S).error is None
 
+    def test_an_error_is_cut(self):
+        jobs = AgentJobs(
+            tuple(AgentJobStatus(job(n), "FAILURE", State.FAILED, error="x" * 2000) for n in range(9))
+        )
+        assert jobs.error.count("index") == 5
+        assert len(jobs.error) < 2000
+
+    def test_of_a_failed_one_without_an_error_that_is_told(self):
+        jobs = AgentJobs((AgentJobStatus(job(1), "CANCELLED", State.FAILED),) * 2)
+        assert jobs.error.startswith(
+            f"index 0, job {job(1)} ended as CANCELLED: Roe gave no reason.; index 1"
+        )
+
+    def test_while_they_run_it_is_that_of_one_that_is_retried(self):
+        jobs = AgentJobs(
+            (
+                AgentJobStatus(job(1), "STARTED", State.RUNNING),
+                AgentJobStatus(job(2), "RETRY", State.RUNNING, error="lost"),
+            )
+        )
+        assert jobs.error == f"job {job(2)}: lost"
+
+    def test_of_the_only_one_it_is_roes_own(self):
+        assert self.jobs(self.F).error == self.jobs(self.R).error == "why"
+
+    def test_counts_are_grouped_by_thousands(self):
+        many = self.jobs(*[self.F] * 1200, self.S)
+        assert many.status == "1,200 FAILURE, 1 SUCCESS"
+        assert many.error.endswith("; and 1,195 more")
+
+    def test_one_that_is_not_known_makes_all_unknown(self):
+        known, odd = (AgentJobStatus(job(n), "7", State.RUNNING, known=bool(n)) for n in (1, 0))
+        assert AgentJobs((known, known)).known
+        assert not AgentJobs((known, odd)).known
+
+    def test_what_is_told_of_one_is_not_told_of_many(self):
+        times = {"created_at": datetime(2026, 1, 5, 8, tzinfo=UTC), "finished_at": datetime.now(UTC)}
+        ended = AgentJobStatus(job(1), "SUCCESS", State.SUCCEEDED, request_id="r-1", **times)
+        assert AgentJobs((ended,)).duration == ended.duration > 0
+        assert AgentJobs((ended, ended)).duration is None
+        assert AgentJobs((ended, ended)).request_id == "r-1"
+
+    def test_as_a_dict_they_are_what_an_event_holds(self):
+        jobs = self.jobs(self.S, self.F)
+        assert jobs.as_dict() == {
+            "status": "1 FAILURE, 1 SUCCESS",
+            "jobs": [each.as_dict() for each in jobs.jobs],
+        }
+
     def test_of_none_there_is_no_success(self):
         with pytest.raises(RoeInputError, match="no agent job to wait for"):
             AgentJobs(())
@@ -333,6 +526,7 @@ class TestOutputs:
             ("text/plain", "7", "7"),
             ("application/json", "7", 7),
             ("Application/JSON; charset=utf-8", '{"a": [1, null]}', {"a": [1, None]}),
+            (" application/json ;charset=utf-8", "7", 7),
             ("application/vnd.roe+json", "true", True),
             ("text/json", '"x"', "x"),
             ("application/jsonlines", "1", "1"),
@@ -346,14 +540,18 @@ class TestOutputs:
         with pytest.raises(ValueError, match=r"\S"):
             AgentOutput("key", value, "application/json").parse()
 
+    def test_of_a_number_that_json_has_not_the_word_is_told(self):
+        with pytest.raises(ValueError, match=r"^-Infinity is no JSON$"):
+            AgentOutput("key", "[1, -Infinity]", "application/json").parse()
+
 
 class TestResults:
     OUTPUT: dict[str, Any] = {"key": "k", "value": "v", "data_type": "text/plain", "cost": 0.5}  # noqa: RUF012
 
-    def of(self, **fields: Any) -> Any:
-        body = {"id": job(1), "status": 3, "result": [self.OUTPUT], "cost": 1, "inputs": None} | fields
-        found, _ = exchange(ask_results([job(1)], None), lambda request: answer([body]))
-        return found[job(1)]
+    def of(self, statuses: dict[str, frozenset[str]] = {}, /, **fields: Any) -> Any:  # noqa: B006
+        body = {"id": job(10).upper(), "status": 3, "result": [self.OUTPUT], "cost": 1} | fields
+        found, _ = exchange(ask_results([job(10)], None, **statuses), lambda request: answer([body]))
+        return found[job(10)]
 
     def test_are_read(self):
         result = self.of(
@@ -363,6 +561,32 @@ class TestResults:
         assert (result.status, result.cost, result.inputs) == ("SUCCESS", 1.0, (1,))
         assert (result.agent_id, result.agent_version_id) == (AGENT, VERSION)
         assert (result.input_tokens, result.output_tokens) == (7, None)
+        assert result.corrected_outputs == ()
+
+    def test_with_what_people_have_made_of_them(self):
+        corrected = self.OUTPUT | {"value": "w", "description": "A value", "cost": None}
+        result = self.of(corrected_outputs=[corrected])
+        assert result.corrected_outputs == (AgentOutput("k", "w", "text/plain", "A value"),)
+
+    def test_what_is_told_besides_does_no_harm_if_it_is_none(self):
+        odd = {"agent_id": 7, "cost": "x", "inputs": {}, "input_tokens": True, "output_tokens": "7"}
+        result = self.of(corrected_outputs="x", agent_version_id=[], **odd)
+        assert result == AgentJobResult(
+            job(10), "SUCCESS", State.SUCCEEDED, (AgentOutput("k", "v", "text/plain", cost=0.5),)
+        )
+
+    def test_a_status_that_the_connection_names_counts(self):
+        names = frozenset({"9"})
+        assert self.of({"failure_statuses": names}, status=9).state is State.FAILED
+        assert self.of({"success_statuses": names}, status=9).outputs
+
+    def test_are_long_and_may_be(self):
+        def reply(request: Request) -> Response:
+            assert request.max_body > agents.statuses_request([job(1)], None).max_body
+            assert request.params == {"organization_id": ORGANIZATION}
+            return answer([])
+
+        exchange(ask_results([job(1)], ORGANIZATION), reply)
 
     def test_a_hundred_with_a_request(self):
         def reply(request: Request) -> Response:
@@ -388,25 +612,55 @@ class TestResults:
             [{"key": "k"}],
             [{"key": "k", "value": 7, "data_type": "x"}],
             [OUTPUT, None],
+            "x" * 1000,
         ],
-        ids=str,
+        ids=lambda value: str(value)[:40],
     )
     def test_a_success_without_outputs_as_documented_is_an_error(self, value):
         error = self.of(result=value)
         assert isinstance(error, RoeOutputError)
-        assert error.job_id == job(1)
+        assert error.job_id == job(10)
+        assert len(str(error)) < 500
         assert "result must be a list of outputs" in str(error)
 
     @pytest.mark.parametrize(
         "fields", [{"status": 1}, {"status": None}, {"status": "3"}, {"id": job(2)}, {"status": 9}], ids=str
     )
     def test_one_that_does_not_say_that_its_job_has_ended_is_asked_for_again(self, fields):
-        assert isinstance(self.of(**fields), RoeUnavailableError)
+        error = self.of(**fields)
+        assert isinstance(error, RoeUnavailableError)
+        assert error.request_id == "r-1"
+
+    @pytest.mark.parametrize("code", [400, 403, 404])
+    def test_a_refusal_is_narrowed_down_to_whom_it_is_about(self, code):
+        def reply(request: Request) -> Response:
+            ids = request.json["job_ids"]
+            if job(7) in ids:
+                return answer({"detail": "no"}, code)
+            return answer([{"id": job_id, "status": 3, "result": []} for job_id in ids])
+
+        found, _ = exchange(ask_results([job(number) for number in range(20)], None), reply)
+        assert [n for n in range(20) if isinstance(found[job(n)], RoeError)] == [7]
+
+
+class TestXCom:
+    @pytest.mark.parametrize(
+        ("value", "instead"),
+        [
+            (AgentJobStatus(job(1), "SUCCESS", State.SUCCEEDED), r"its as_dict\(\)"),
+            (AgentJobResult(job(1), "SUCCESS", State.SUCCEEDED), "the values of its outputs"),
+        ],
+        ids=["status", "result"],
+    )
+    def test_what_the_next_task_could_not_read_is_refused_with_what_to_return(self, value, instead):
+        with pytest.raises(RoeInputError, match=f"cannot be an XCom.*return {instead}"):
+            XCom.serialize_value([value])
 
 
 def test_cancelling_is_asked_for_by_post():
-    request = agents.cancel_request(job(1).upper(), ORGANIZATION)
-    assert (request.method, request.path) == ("POST", f"/v1/agents/jobs/{job(1)}/cancel/")
+    request = agents.cancel_request(job(10).upper(), ORGANIZATION)
+    assert (request.method, request.path) == ("POST", f"/v1/agents/jobs/{job(10)}/cancel/")
+    assert request.params == {"organization_id": ORGANIZATION}
     agents.read_cancelled(request, Response(204, {}, b"", "r-1"))
     with pytest.raises(RoeNotFoundError, match=r"^Roe knows no such agent job"):
         agents.read_cancelled(request, answer({"detail": "Not found."}, 404))

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import pytest
 
 from airflow_provider_roe.client.hold import LONGEST_HOLD, RETURN_RATE, Hold
 from tests.unit.client.virtual_time import in_virtual_time
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
 
 
 def now() -> float:
@@ -14,12 +18,20 @@ def now() -> float:
 
 async def returns(hold: Hold, waits: int, seconds: float = 3600) -> list[float]:
     """Let so many wait, and return when each of them went on."""
+    return await times_of(hold.wait, waits, seconds)
 
-    async def wait() -> float:
-        await hold.wait(seconds)
+
+async def ends(hold: Hold, waits: int, seconds: float = 3600) -> list[float]:
+    """Let so many wait for the end alone, and return when it came for each of them."""
+    return await times_of(hold.end, waits, seconds)
+
+
+async def times_of(wait: Callable[[float], Awaitable[None]], waits: int, seconds: float) -> list[float]:
+    async def until() -> float:
+        await wait(seconds)
         return now()
 
-    return sorted(await asyncio.gather(*(wait() for _ in range(waits))))
+    return sorted(await asyncio.gather(*(until() for _ in range(waits))))
 
 
 def test_the_bounds_are_as_documented():
@@ -106,6 +118,58 @@ class TestWhenItEnds:
         hold, began = Hold(), now()
         hold.begin(10, began)
         assert (await returns(hold, 1000, seconds=12))[-1] == pytest.approx(began + 12)
+
+
+class TestItsEnd:
+    """Those who ask together wait for it, and go on at once: they send one request."""
+
+    @in_virtual_time
+    async def test_without_one_it_is_now(self):
+        hold, began = Hold(), now()
+        await hold.end(3600)
+        assert now() == began
+
+    @in_virtual_time
+    async def test_comes_for_all_at_once(self):
+        hold, began = Hold(), now()
+        hold.begin(10, began)
+        assert await ends(hold, 100) == [began + 10] * 100
+
+    @in_virtual_time
+    async def test_comes_with_a_success(self):
+        hold, began = Hold(), now()
+        hold.begin(300, began)
+        waiting = asyncio.create_task(ends(hold, 2))
+        await asyncio.sleep(3)
+        hold.answered(now())
+        assert await waiting == [began + 3] * 2
+
+    @in_virtual_time
+    async def test_comes_later_after_another_429(self):
+        hold, began = Hold(), now()
+        hold.begin(10, began)
+        waiting = asyncio.create_task(ends(hold, 2))
+        await asyncio.sleep(8)
+        hold.begin(10, now())
+        assert await waiting == [began + 18] * 2
+
+    @pytest.mark.parametrize("seconds", [0, 20])
+    @in_virtual_time
+    async def test_nobody_waits_for_it_longer_than_he_has_time(self, seconds):
+        hold, began = Hold(), now()
+        hold.begin(300, began)
+        assert await ends(hold, 3, seconds) == [began + seconds] * 3
+        assert hold.is_on
+
+    @in_virtual_time
+    async def test_one_who_is_cancelled_is(self):
+        hold = Hold()
+        hold.begin(10, now())
+        waiting = asyncio.create_task(hold.end(3600))
+        await asyncio.sleep(1)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
 
 
 class TestSuccesses:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import json
 import os
+import threading
+from pathlib import Path
 
 import pytest
 from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -14,6 +17,88 @@ def scan(tmp_path):
     path = tmp_path / "scan.pdf"
     path.write_bytes(b"page")
     return path
+
+
+def nested(depth: int) -> list[object]:
+    inner: list[object] = []
+    for _ in range(depth):
+        inner = [inner]
+    return inner
+
+
+def repr_start(value: object) -> str:
+    return repr(value)[:30]
+
+
+@pytest.fixture
+def storage(monkeypatch):
+    """Return what makes local files be those of a storage: what it tells of them, raises, or waits for."""
+
+    def storage(info=None, error=None, together=1):
+        opened = []
+        all_there = threading.Barrier(together, timeout=30)
+
+        class Storage:
+            def info(self, path):
+                all_there.wait()
+                if error:
+                    raise error
+                return info
+
+            def open(self, path, mode, **options):
+                opened.append(options)
+                if error:
+                    raise error
+                return Path(path).open(mode)
+
+        monkeypatch.setattr(ObjectStoragePath, "fs", Storage())
+        return opened
+
+    return storage
+
+
+class TestGiven:
+    @pytest.mark.parametrize(
+        ("given", "files", "words"),
+        [
+            (None, [], "inputs must be a dict from input key to value, not None"),
+            ({}, [], "inputs must be a dict from input key to value, not {}"),
+            ("x" * 999, [], f"inputs must be a dict from input key to value, not '{'x' * 98}…."),
+            ([("a", "b")], [], "inputs must be a dict from input key to value, not "),
+            ({7: "x"}, [], "inputs[7]: the key of an input must be a text"),
+            ({"": "x"}, [], "inputs['']: the key of an input must be a text"),
+            ({" \n": "x"}, [], r"inputs[' \n']: the key of an input must be a text"),
+            ({b"a" * 999: "x"}, [], f"inputs[b'{'a' * 97}…]: the key of an input must be a text"),
+            (
+                {"a": "b", "metadata": {}},
+                [],
+                "inputs['metadata']: Roe keeps this word for metadata, which is",
+            ),
+            ({"a": None}, [], "inputs['a'] is None: leave the key out, or mend the template"),
+            ({"a": None}, ["a"], "inputs['a'] must be a URL or the absolute path of a file, not None"),
+            ({"a": "b"}, "a", "files must be a list of keys of inputs, not 'a'"),
+            ({"a": "b"}, None, "files must be a list of keys of inputs, not None"),
+            ({"a": "b"}, {"a"}, "files must be a list of keys of inputs, not {'a'}"),
+            ({"a": "b"}, ["c", "d"], "files names 'c', which inputs lacks"),
+            ({"a": "b"}, [7], "files names 7, which inputs lacks"),
+        ],
+        ids=repr_start,
+    )
+    def test_what_cannot_be_used_is_told_by_its_name(self, given, files, words):
+        with pytest.raises(RoeInputError) as told:
+            read_inputs(given, files)
+        assert str(told.value).startswith(words)
+
+    def test_of_many_the_name_has_the_index(self):
+        with pytest.raises(RoeInputError, match=r"^files names 'c', which inputs\[1\] lacks"):
+            read_all_inputs([{"c": __file__}, {"a": "b"}], ["c"])
+
+    @pytest.mark.parametrize("given", [None, {}, [], "text", b"bytes", 7, {"a": "b"}, iter([])], ids=repr)
+    def test_many_are_a_list_with_at_least_one(self, given):
+        with pytest.raises(
+            RoeInputError, match=r"^inputs must be a dict, or a list of dicts with at least on"
+        ):
+            read_all_inputs(given, [])
 
 
 class TestTexts:
@@ -34,13 +119,25 @@ class TestTexts:
         assert read_inputs({"x": value}, ()).values == {"x": text}
 
     @pytest.mark.parametrize(
-        "value", [object, float("inf"), {1, 2}, b"bytes"], ids=["class", "inf", "set", "bytes"]
+        "value",
+        [
+            object,
+            float("inf"),
+            [float("nan")],
+            {1, 2},
+            b"bytes",
+            nested(100_000),
+            "half of \ud83d\ude00"[:-1],
+        ],
+        ids=["class", "inf", "nan", "set", "bytes", "deep", "half a character"],
     )
     def test_what_json_cannot_say_is_refused(self, value):
         with pytest.raises(
             RoeInputError, match=r"^inputs\['x'\] must be a text, a number, or what else JSON"
-        ):
+        ) as told:
             read_inputs({"x": value}, ())
+        assert len(str(told.value)) < 500
+        assert str(told.value).endswith("for a file, give its URL and name the key in files.")
 
 
 class TestFiles:
@@ -61,6 +158,8 @@ class TestFiles:
             ("scan.pdf", "must be a URL or the absolute path of a file, not 'scan.pdf'"),
             ("~/scan.pdf", "must be a URL or the absolute path"),
             ("", "must be a URL or the absolute path"),
+            ("bucket/s3://scan.pdf", "must be a URL or the absolute path"),
+            ("x" * 999, f"not '{'x' * 298}….: what ~".replace("….", "…")),
             (7, "must be a URL or the absolute path of a file, not 7"),
             ("nosuchscheme://bucket/scan.pdf", "cannot be read .*the provider for its scheme is installed"),
         ],
@@ -72,6 +171,40 @@ class TestFiles:
     def test_a_folder_is_none(self, tmp_path):
         with pytest.raises(RoeInputError, match="is a folder: name a file in it"):
             find_file(str(tmp_path))
+
+    def test_one_whose_name_cannot_be_sent_is_refused(self, tmp_path):
+        path = os.fsdecode(os.fsencode(tmp_path) + b"/gr\xf6sse.pdf")
+        Path(path).touch()
+        with pytest.raises(RoeInputError, match=r"^url: The file .*sse\.pdf' cannot be read \(UnicodeEncode"):
+            find_file(path)
+
+    def test_one_of_a_storage_that_tells_no_size_is_refused(self, scan, storage):
+        storage(info={"type": "file", "size": None})
+        with pytest.raises(
+            RoeInputError, match=r"^url: its storage does not tell the size of '.*: copy it to"
+        ):
+            find_file(str(scan))
+
+    @pytest.mark.parametrize("error", [PermissionError("no"), ValueError("x" * 999)], ids=repr_start)
+    def test_one_that_its_storage_does_not_give_away_is_told(self, scan, storage, error):
+        found = find_file(str(scan))
+        storage(error=error)
+        words = rf"The file '.*scan\.pdf' cannot be read \({type(error).__name__}: \w+…?\): check its URL"
+        with pytest.raises(RoeInputError, match=f"^{words}") as told:
+            list(found.blocks())
+        assert len(str(told.value)) < 700
+        with pytest.raises(RoeInputError, match=rf"^inputs\['d'\]: {words}"):
+            read_inputs({"d": str(scan)}, ["d"])
+
+    def test_are_opened_so_that_no_storage_reads_far_ahead(self, scan, storage):
+        opened = storage(info={"type": "file", "size": 4})
+        assert list(find_file(str(scan)).blocks()) == [b"page"]
+        assert opened == [{"block_size": BLOCK}]
+
+    def test_are_looked_for_at_once(self, scan, storage):
+        """They are on the other side of a network: one after the other, a thousand take minutes."""
+        storage(info={"type": "file", "size": 4}, together=8)
+        assert len(read_all_inputs([{"d": str(scan)}] * 16, ["d"])) == 16
 
     def test_are_read_block_by_block(self, tmp_path):
         path = tmp_path / "long.bin"
@@ -85,6 +218,24 @@ class TestFiles:
         scan.unlink()
         with pytest.raises(RoeInputError, match=r"scan\.pdf' cannot be read \(FileNotFoundError"):
             list(found.blocks())
+
+
+@pytest.mark.parametrize(
+    "field",
+    ["size", "ETag", "etag", "md5Hash", "generation", "mtime", "LastModified", "last_modified", "updated"],
+)
+def test_other_content_is_seen_by_whatever_a_storage_tells_of_it(scan, storage, field):
+    def digest(value):
+        storage(info={"type": "file", "size": 4, "name": "scan.pdf", "read": object()} | {field: value})
+        return read_inputs({"document": str(scan)}, ["document"]).digest
+
+    assert digest(1) == digest(1) != digest(2)
+
+
+def test_a_file_elsewhere_is_another_though_its_storage_tells_the_same_of_it(storage):
+    storage(info={"type": "file", "size": 4})
+    one, other = ({"document": f"/{folder}/scan.pdf"} for folder in "ab")
+    assert read_inputs(one, ["document"]).digest != read_inputs(other, ["document"]).digest
 
 
 class TestDigest:
@@ -112,6 +263,18 @@ def test_many_are_each_told_by_their_index(scan):
     assert len(read_all_inputs([good] * 50, ["document"])) == 50
     with pytest.raises(RoeInputError, match=r"^inputs\[7\]\['document'\]: there is no file"):
         read_all_inputs([*[good] * 7, {"document": "/nowhere"}, good], ["document"])
+
+
+def test_an_object_storage_path_may_be_of_a_derived_class(scan):
+    class Derived(ObjectStoragePath):
+        pass
+
+    assert list(read_inputs({"document": Derived(f"file://{scan}")}, ()).files) == ["document"]
+
+
+def test_what_inputs_weigh_is_what_they_take_in_a_request():
+    inputs = read_inputs({"a": "ö", "b": "x" * 1000}, ())
+    assert inputs.weight == len(json.dumps({"a": "ö", "b": "x" * 1000}))
 
 
 def test_urls_are_told_without_a_look_at_the_files():

@@ -4,11 +4,13 @@ import asyncio
 import logging
 import math
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
 
+from airflow_provider_roe.client.calls import AsyncCalls
 from airflow_provider_roe.client.client import AsyncClient
 from airflow_provider_roe.client.retry import Retries
 from airflow_provider_roe.client.shared import SharedConnection
@@ -26,8 +28,9 @@ from airflow_provider_roe.testing import Fault, JobPlan
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_provider_roe.testing import RoeSimulator
+    from airflow_provider_roe.testing import RecordedRequest, RoeSimulator
 
+OTHER_ORGANIZATION = "7b1e4c93-5a2f-4d08-9e36-c0f8a1d27b54"
 RUNS_ON = JobPlan(statuses=[(1, math.inf)])
 
 
@@ -36,6 +39,19 @@ def roe(roe: RoeSimulator, connect: Callable[..., None]) -> RoeSimulator:
     connect(roe)
     roe.job_plan = RUNS_ON
     return roe
+
+
+class Asking:
+    """Asks on a connection that stays."""
+
+    def __init__(self, shared: SharedConnection) -> None:
+        self._client = AsyncClient(shared)
+
+    async def round(self, *job_ids: str) -> list[Any]:
+        """Ask for each job by itself, within a moment."""
+        await asyncio.sleep(MOMENT - asyncio.get_running_loop().time() % MOMENT)
+        asked = (self._client.job_statuses(Retries(Troubles(logging)), [job_id]) for job_id in job_ids)
+        return await asyncio.gather(*asked, return_exceptions=True)
 
 
 async def ask(*groups: list[str], rounds: int = 1) -> list[Any]:
@@ -58,6 +74,10 @@ def words(answers: list[Any]) -> list[Any]:
 def sizes(roe: RoeSimulator) -> list[int]:
     """Return how many jobs each request for statuses has named."""
     return [len(request.job_ids) for request in roe.requests_of("job_statuses")]
+
+
+def seconds_after(moment: datetime, request: RecordedRequest) -> float:
+    return (request.received_at - moment).total_seconds()
 
 
 class TestOneRequest:
@@ -88,6 +108,51 @@ class TestOneRequest:
         [answer] = await ask(job_ids)
         assert [job.job_id for job in answer] == job_ids
         assert sorted(sizes(roe)) == [500, 1000]
+
+    async def test_is_not_filled_beyond_a_thousand_by_one_who_waits_for_many(self, roe):
+        job_ids = [roe.run_agent() for _ in range(1400)]
+        groups = [job_ids[:600], job_ids[600:1000], job_ids[1000:]]
+        answers = await ask(*groups)
+        assert [[job.job_id for job in answer] for answer in answers] == groups
+        assert sorted(sizes(roe)) == [400, 1000]
+
+    async def test_is_not_sent_for_those_who_have_all_gone(self, roe):
+        async with SharedConnection.of("roe_default") as shared:
+            client = AsyncClient(shared)
+            gone = asyncio.ensure_future(client.job_statuses(Retries(Troubles(logging)), [roe.run_agent()]))
+            await asyncio.sleep(0)
+            gone.cancel()
+            await asyncio.sleep(2 * MOMENT)
+            assert roe.requests == []
+
+    @pytest.mark.parametrize("code", [None, 402, 503])
+    async def test_is_answered_to_the_others_though_one_goes_meanwhile(self, roe, asked, code):
+        roe.add_fault(Fault(call="job_statuses", delay=0.5, **({"status_code": code} if code else {})))
+        async with SharedConnection.of("roe_default") as shared:
+            client = AsyncClient(shared)
+            await asyncio.sleep(MOMENT - asyncio.get_running_loop().time() % MOMENT)
+            gone, *others = (
+                asyncio.ensure_future(client.job_statuses(Retries(Troubles(logging)), [roe.run_agent()]))
+                for _ in range(3)
+            )
+            await asked(1)
+            gone.cancel()
+            async with asyncio.timeout(30):
+                answers = await asyncio.gather(*others, return_exceptions=True)
+        assert gone.cancelled()
+        assert [getattr(answer, "status_code", None) for answer in answers] == [code, code]
+        assert len(roe.requests) == 1
+
+    async def test_is_for_one_organization(self, roe):
+        async with SharedConnection.of("roe_default") as shared:
+            retries = Retries(Troubles(logging))
+            clients = [AsyncClient(shared), AsyncClient(shared, OTHER_ORGANIZATION), AsyncClient(shared)]
+            await asyncio.gather(
+                *(client.job_statuses(retries, [roe.run_agent()]) for client in clients),
+                return_exceptions=True,
+            )
+        organizations = {request.query["organization_id"] for request in roe.requests}
+        assert organizations == {roe.organization_id, OTHER_ORGANIZATION}
 
     async def test_is_sent_though_who_was_first_has_gone(self, roe):
         first, second = roe.run_agent(), roe.run_agent()
@@ -122,6 +187,33 @@ class TestTroubleOfOne:
         answers = await ask(*([job_id] for job_id in job_ids), [roe.add_foreign_job()], rounds=2)
         assert words(answers[:-1]) == [["STARTED"]] * 100
         assert sizes(roe)[-2:] in ([1, 100], [100, 1])
+
+    async def test_as_long_as_it_is_refused(self, roe):
+        job_ids = [roe.run_agent() for _ in range(50)]
+        foreign = [roe.run_agent() for _ in range(2)]
+        roe.foreign_jobs.update(foreign)
+        async with SharedConnection.of("roe_default") as shared:
+            asking = Asking(shared)
+            await asking.round(*job_ids, *foreign)
+            for _ in range(3):
+                roe.requests.clear()
+                await asking.round(*job_ids, *foreign)
+                assert sorted(sizes(roe)) == [1, 1, 50]
+            roe.foreign_jobs.clear()
+            await asking.round(*job_ids, *foreign)
+            roe.requests.clear()
+            await asking.round(*job_ids, *foreign)
+            assert sizes(roe) == [52]
+
+    async def test_trouble_that_may_pass_is_no_reason_to_ask_alone(self, roe):
+        silent = roe.run_agent({}, JobPlan(statuses=[(1, math.inf)], fields={"status": None}))
+        job_id = roe.run_agent()
+        async with SharedConnection.of("roe_default") as shared:
+            asking = Asking(shared)
+            for _ in range(2):
+                roe.requests.clear()
+                await asking.round(job_id, silent)
+                assert sizes(roe) == [2]
 
     async def test_one_that_roe_does_not_know_is_asked_for_once_more_alone(self, roe):
         job_id, unknown = roe.run_agent(), str(uuid4())
@@ -159,6 +251,24 @@ class TestTroubleOfAll:
         assert [answer.status_code for answer in answers] == [402, 402]
         assert answers[0] is not answers[1]
         assert len(roe.requests) == 1
+
+    async def test_what_nobody_expects_is_told_to_each(self, roe, monkeypatch):
+        """Better than that all wait for ever."""
+
+        async def broken(calls: AsyncCalls, job_ids: list[str]) -> None:
+            raise LookupError("broken")
+
+        monkeypatch.setattr(AsyncCalls, "job_statuses", broken)
+        async with asyncio.timeout(30):
+            answers = await ask([roe.run_agent()], [roe.run_agent()])
+        assert [repr(answer) for answer in answers] == ["LookupError('broken')"] * 2
+
+    async def test_a_connection_that_is_gone_is_told_to_each(self, roe, monkeypatch):
+        monkeypatch.delenv("AIRFLOW_CONN_ROE_DEFAULT")
+        async with asyncio.timeout(30):
+            answers = await ask([roe.run_agent()], [roe.run_agent()])
+        assert [type(answer) for answer in answers] == [RoeInputError] * 2
+        assert roe.requests == []
 
     async def test_a_rotated_key_is_looked_up_once_for_all(self, roe, connect, look_ups):
         job_ids = [roe.run_agent() for _ in range(50)]
@@ -213,6 +323,43 @@ class TestAskingAgain:
         roe.finish_job(job_ids[1], 3)
         assert await waiting == ["STARTED", "SUCCESS", "STARTED"]
 
+    async def test_nobody_is_asked_before_the_interval_is_over(self, roe):
+        job_id = roe.run_agent()
+        async with SharedConnection.of("roe_default") as shared:
+            client, retries = AsyncClient(shared), Retries(Troubles(logging))
+            seen = await client.job_statuses(retries, [job_id])
+            roe.finish_job(job_id, 3)
+            await client.job_statuses(retries, [job_id], Repeat(seen, lambda: 1.0, math.inf))
+        first, second = (request.received_at for request in roe.requests)
+        assert (second - first).total_seconds() >= 1
+
+    async def test_those_of_another_pace_go_with_whom_they_meet(self, roe):
+        """Of a thousand waits at intervals of their own, each tick sends one request."""
+        job_ids = [roe.run_agent() for _ in range(40)]
+        async with SharedConnection.of("roe_default") as shared:
+            client, deadline = AsyncClient(shared), time.time() + 2
+
+            async def wait(job_id: str, interval: float) -> None:
+                retries = Retries(Troubles(logging))
+                seen = await client.job_statuses(retries, [job_id])
+                await client.job_statuses(retries, [job_id], Repeat(seen, lambda: interval, deadline))
+
+            await asyncio.gather(*(wait(job_id, 0.05 + n / 100) for n, job_id in enumerate(job_ids)))
+        assert len(roe.requests) <= 20  # 5 a second; each by itself, they were 200
+
+    async def test_each_answer_begins_the_window_anew(self, roe, connect, asked, impatient):
+        connect(roe, retry_window=1)
+        async with SharedConnection.of("roe_default") as shared:
+            client, retries = AsyncClient(shared), Retries(Troubles(logging))
+            seen = await client.job_statuses(retries, [job_id := roe.run_agent()])
+            repeat = Repeat(seen, lambda: 0.05, math.inf)
+            waiting = asyncio.ensure_future(client.job_statuses(retries, [job_id], repeat))
+            await asyncio.sleep(1.5)  # longer than the window
+            roe.add_fault(Fault(call="job_statuses", status_code=503, times=1))
+            await asked(1, 503)
+            roe.finish_job(job_id, 3)
+            assert (await waiting)[0].status == "SUCCESS"
+
     async def test_so_is_another_error_text(self, roe, again, asked):
         job_id = roe.run_agent({}, JobPlan(statuses=[(2, 1, "first"), (2, math.inf, "second")]))
         assert await again([job_id]) == ["RETRY"]
@@ -233,6 +380,29 @@ class TestAskingAgain:
         await asked(1, 429)
         roe.finish_job(job_id, 3)
         assert await waiting == ["SUCCESS"]
+
+    async def test_a_hold_is_heeded_by_all_though_one_of_them_goes(self, roe, connect):
+        connect(roe, retry_window=30)
+        async with SharedConnection.of("roe_default") as shared:
+            client = AsyncClient(shared)
+
+            async def again(job_id: str) -> list[Any]:
+                retries = Retries(Troubles(logging))
+                seen = await client.job_statuses(retries, [job_id])
+                return await client.job_statuses(retries, [job_id], Repeat(seen, lambda: 0.05, math.inf))
+
+            job_ids = [roe.run_agent() for _ in range(3)]
+            gone, *others = (asyncio.ensure_future(again(job_id)) for job_id in job_ids)
+            await asyncio.sleep(3 * MOMENT)
+            shared.hold.begin(2, asyncio.get_running_loop().time())
+            held_at = datetime.now(UTC)
+            gone.cancel()
+            for job_id in job_ids:
+                roe.finish_job(job_id, 3)
+            async with asyncio.timeout(30):
+                answers = await asyncio.gather(*others)
+        assert words(answers) == [["SUCCESS"]] * 2
+        assert not [request for request in roe.requests if 0.1 < seconds_after(held_at, request) < 1.9]
 
     @pytest.mark.parametrize("seen", [True, False])
     async def test_a_wait_that_is_held_back_ends_when_its_time_is_up(self, roe, connect, again, asked, seen):
