@@ -621,11 +621,12 @@ class TestNextTry:
         new(many("a", "b")).execute(next_try(next_try(context)))
         assert documents(roe) == ["a", "b"]
 
-    def test_a_job_of_somebody_else_s_is_no_lost_one(self, roe, new, context):
+    @pytest.mark.parametrize("waits", [True, False])
+    def test_a_job_of_somebody_else_s_is_no_lost_one(self, roe, new, context, waits):
         new(wait_for_completion=False).execute(context)
         roe.foreign_jobs.add(next(iter(roe.jobs)))
         with pytest.raises(RoeRequestError, match="has no access to this organization"):
-            new().execute(next_try(context))
+            new(wait_for_completion=waits).execute(next_try(context))
         assert documents(roe) == ["a"]
 
     @pytest.mark.parametrize("kept", ["x", {}, {"asked": 1}, {"asked": "x", "job_ids": None}], ids=str)
