@@ -182,6 +182,10 @@ class TestAgents:
         assert external_query(event) == (", ".join(operator._job_ids), roe.url)
         assert "sql" not in event["job"]["facets"]
 
+    def test_a_file_that_several_read_is_told_once(self, operator, emit):
+        operator.inputs = [operator.inputs[0]] * 2
+        assert len(emit()["inputs"]) == 1
+
     def test_so_they_are_where_nothing_was_started(self, operator, emit):
         assert "externalQuery" not in emit()["run"]["facets"]
 

@@ -90,6 +90,8 @@ class TestWhereItLeads:
         RoeAgentOperator(task_id="run", **arguments).execute({"ti": ti})
         [job_id] = roe.jobs
         assert ti.link == f"https://app.roe-ai.com/agents/{roe.agent_id}/jobs/{job_id}"
+        RoeAgentOperator(task_id="run", **arguments | {"inputs": [{"a": "b"}] * 2}).execute({"ti": ti})
+        assert ti.link == "https://app.roe-ai.com/"  # there is no page of several jobs
         RoeAgentJobSensor(task_id="wait", job_ids=job_id).execute({"ti": ti})
         assert ti.link == "https://app.roe-ai.com/"  # the sensor does not know the agent
 

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import json
 import math
+import time
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
 from airflow import __version__ as airflow_version
-from airflow.providers.common.compat.sdk import ObjectStoragePath, TaskDeferred
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout, ObjectStoragePath, TaskDeferred
 from packaging.version import Version
 
 from airflow_provider_roe.exceptions import (
@@ -18,15 +20,16 @@ from airflow_provider_roe.exceptions import (
     RoeOutputError,
     RoeRequestError,
     RoeTimeoutError,
+    RoeUnavailableError,
 )
+from airflow_provider_roe.operators import roe_agent as module
 from airflow_provider_roe.operators.roe_agent import RoeAgentOperator
-from airflow_provider_roe.testing import Fault, JobPlan
+from airflow_provider_roe.testing import Fault, JobPlan, RoeSimulator
+from airflow_provider_roe.waiting import cancelling, task
 from tests.unit.operators.tries import TaskInstance, end, next_try
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from airflow_provider_roe.testing import RoeSimulator
 
 ENDED = JobPlan(statuses=())
 RUNS_ON = JobPlan(statuses=[(1, math.inf)])
@@ -227,6 +230,21 @@ class TestHowItRuns:
         assert documents(roe) == ["a", "b", "c"]
         assert len(roe.requests_of("run_agent")) == len(roe.requests_of("run_agent_many")) == 2
 
+    def test_tasks_of_a_map_share_no_job(self, roe, new):
+        for map_index in range(2):
+            new().execute({"ti": TaskInstance(map_index)})
+        assert documents(roe) == ["a", "a"]
+
+    def test_other_work_of_the_same_try_is_other_jobs(self, roe, new):
+        for day in range(2):
+            new(metadata={"day": day}).execute({"ti": TaskInstance()})
+        assert [job.metadata for job in roe.jobs.values()] == [{"day": 0}, {"day": 1}]
+
+    def test_the_result_of_what_the_connection_calls_a_success_is_read(self, roe, connect, new, context):
+        connect(roe, success_statuses=["9"])
+        with pytest.raises(RoeOutputError, match="result must be a list of outputs"):
+            new(shaped("a", statuses=[], ends_as=9), result="outputs").execute(context)
+
     def test_failure_is_told_by_the_index_of_the_input(self, new, context):
         inputs = [*many("a"), shaped("b", statuses=[], ends_as=4, error="page 3 is blank")]
         with pytest.raises(
@@ -290,6 +308,59 @@ class TestDeferral:
         assert [outputs["inputs"]["document"] for outputs in returned] == ["a", "b"]
         assert len(roe.jobs) == 2
 
+    def test_a_template_that_renders_to_nothing_afterwards_is_refused(self, new, context, tmp_path):
+        operator = new(output_path=str(tmp_path / "o.jsonl"))
+        operator.output_path = None
+        event = {"outcome": "success", "ended": {"status": "SUCCESS", "jobs": []}}
+        with pytest.raises(RoeInputError, match=r"^output_path was given, but is None once"):
+            operator.resume_execution("execute_complete", {"event": event}, context)
+
+    def test_one_that_broke_off_looks_at_the_jobs_that_it_was_for(self, roe, new, context):
+        deferral = self.deferred(
+            new(shaped("a", statuses=[[1, 0.3]]), deferrable=True, defer_after=0), context
+        )
+        [job_id] = deferral.trigger.job_ids
+        roe.finish_job(job_id, 3)
+        ended = new(deferrable=True).resume_execution("__fail__", {"error": "Trigger failure"}, context)
+        assert (ended["job_id"], ended["status"]) == (job_id, "SUCCESS")
+        assert list(roe.jobs) == [job_id]
+
+    def test_one_that_broke_off_while_they_run_is_an_error_that_leaves_them_alone(self, roe, new, context):
+        roe.job_plan = RUNS_ON
+        self.deferred(new(deferrable=True, defer_after=0), context)
+        with pytest.raises(RoeError, match="The trigger of this wait failed"):
+            new(deferrable=True).resume_execution("__fail__", {"error": "Trigger failure"}, context)
+        assert not any(job.cancelled for job in roe.jobs.values())
+
+    def test_the_event_of_a_time_out_cancels_the_jobs_of_the_process_before(self, roe, new, context):
+        roe.job_plan = RUNS_ON
+        self.deferred(new(many("a", "b"), deferrable=True, defer_after=0), context)
+        event = {"outcome": "timeout", "message": "too long"}
+        with pytest.raises(RoeTimeoutError, match=r"^too long$"):
+            new(many("a", "b")).resume_execution("execute_complete", {"event": event}, context)
+        assert [job.cancelled for job in roe.jobs.values()] == [True, True]
+
+    def test_the_task_s_execution_timeout_cancels_them_too(self, roe, new, context):
+        roe.job_plan = RUNS_ON
+        limit = timedelta(seconds=60)
+        self.deferred(new(deferrable=True, defer_after=0, execution_timeout=limit), context)
+        context["ti"].start_date -= limit
+        with pytest.raises(AirflowTaskTimeout, match="execution_timeout of 0:01:00 is over"):
+            new(execution_timeout=limit).resume_execution("__fail__", {"error": "Trigger timeout"}, context)
+        assert [job.cancelled for job in roe.jobs.values()] == [True]
+
+    def test_so_it_does_during_the_last_look(self, roe, new, context, monkeypatch):
+        roe.job_plan = RUNS_ON
+        self.deferred(new(deferrable=True, defer_after=0), context)
+
+        def over(*_: Any) -> None:
+            raise AirflowTaskTimeout
+
+        monkeypatch.setattr(task.WaitingTask, "_poll", over)
+        with pytest.raises(AirflowTaskTimeout):
+            new().resume_execution("__fail__", {"error": "Trigger failure"}, context)
+        assert [job.cancelled for job in roe.jobs.values()] == [True]
+
     @pytest.mark.parametrize(
         "ended", [{}, {"status": "SUCCESS"}, {"status": "SUCCESS", "jobs": None}], ids=str
     )
@@ -348,6 +419,42 @@ class TestBeingKilled:
         assert not any(job.cancelled for job in roe.jobs.values())
         assert "goes on at Roe" in capsys.readouterr().out
 
+    def test_many_are_told_by_the_first_ten(self, roe, new, context, capsys):
+        roe.job_plan = RUNS_ON
+        operator = new(many(*map(str, range(11))), wait_for_completion=False)
+        job_ids = operator.execute(context)
+        operator.on_kill()
+        told = capsys.readouterr().out
+        assert f"Cancelled 11 of 11 agent jobs that still ran: {', '.join(job_ids[:10])}, …" in told
+        assert job_ids[10] not in told
+
+    def test_that_all_have_ended_is_told(self, roe, new, context, capsys):
+        operator = new()
+        operator.execute(context)
+        operator.on_kill()
+        assert "There is no agent job to cancel: all have ended." in capsys.readouterr().out
+        assert roe.requests_of("cancel_job") == []
+
+    def test_it_gives_up_in_time(self, roe, connect, new, context, capsys, monkeypatch):
+        roe.job_plan = RUNS_ON
+        connect(roe, retry_window=60)
+        operator = new(wait_for_completion=False)
+        job_id = operator.execute(context)
+        roe.add_fault(Fault(call="cancel_job", status_code=503))
+        monkeypatch.setattr(cancelling, "CANCEL_WITHIN", 0.5)
+        began = time.monotonic()
+        operator.on_kill()
+        assert time.monotonic() - began < 20
+        assert f"Agent job {job_id} could not be cancelled" in capsys.readouterr().out
+
+    def test_it_asks_with_a_hook_that_the_task_does_not_use(self, roe, new, context):
+        roe.job_plan = RUNS_ON
+        operator = new(wait_for_completion=False)
+        operator.execute(context)
+        operator.hook.client = None  # as good as: in use, in the midst of a call
+        operator.on_kill()
+        assert all(job.cancelled for job in roe.jobs.values())
+
     def test_before_there_is_a_job_nothing_happens(self, roe, new):
         new().on_kill()
         assert roe.requests == []
@@ -395,8 +502,54 @@ class TestNextTry:
         with pytest.raises(RoeRequestError):
             new(inputs, metadata={"a": "b"}).execute(context)
         roe.credits = None
+        roe.idempotent_runs.clear()  # a Roe that heeds no keys
         new(inputs, metadata={"a": "b"}).execute(next_try(context))
         assert sorted(documents(roe)) == list("abcdefghi")
+
+    @pytest.mark.parametrize("call", ["run_agent", "run_agent_many"])
+    def test_jobs_whose_answer_was_lost_for_good_are_found_again(self, roe, new, context, call):
+        inputs = many("a") if call == "run_agent" else many("a", "b", "c")
+        roe.add_fault(Fault(call=call, reset="body", times=1))
+        with pytest.raises(RoeUnavailableError):
+            new(inputs).execute(context)
+        started = list(roe.jobs)
+        assert len(started) == len(inputs)
+        ended = new(inputs).execute(next_try(context))
+        assert [job["job_id"] for job in ended] == list(roe.jobs) == started
+
+    def test_a_store_that_fails_at_any_moment_lets_none_start_twice(self, roe, new, context, monkeypatch):
+        monkeypatch.setattr(module, "KEEP_AFTER", 2)
+        store = context["task_state_store"]
+        inputs = many(*"abcdefg")
+
+        class OutError(Exception):
+            pass
+
+        def fail_from(moment: int) -> Callable[[str, Any], None]:
+            calls = iter(range(100))
+
+            def set_(key: str, value: Any) -> None:
+                if next(calls) >= moment:
+                    raise OutError
+                store[key] = json.loads(json.dumps(value))
+
+            return set_
+
+        for moment in range(4):
+            store.set = fail_from(moment)
+            with pytest.raises(OutError):
+                new(inputs, metadata={"a": "b"}).execute(context)
+            context = next_try(context)
+        del store.set
+        new(inputs, metadata={"a": "b"}).execute(context)
+        assert sorted(documents(roe)) == list("abcdefg")
+
+    def test_jobs_are_kept_while_others_are_still_started(self, roe, new, context, monkeypatch):
+        monkeypatch.setattr(module, "KEEP_AFTER", 2)
+        kept: list[int] = []
+        context["task_state_store"].set = lambda _, value: kept.append(sum(map(bool, value["job_ids"])))
+        new(many(*"abcde"), metadata={"a": "b"}, wait_for_completion=False).execute(context)
+        assert kept == [0, 2, 4, 5]
 
     @pytest.mark.parametrize("with_metadata", [True, False], ids=["alone", "together"])
     def test_what_was_started_and_never_kept_is_not_started_again(self, roe, new, context, with_metadata):
@@ -406,6 +559,7 @@ class TestNextTry:
         store.set = lambda key, value: planned.append(json.loads(json.dumps(value)))
         new(many("a", "b", "c"), wait_for_completion=False, **arguments).execute(context)
         del store.set
+        assert planned[0]["job_ids"] == [None] * 3
         store["agent_jobs"] = planned[0]  # as it was before the first request, when the worker was killed
         new(many("a", "b", "c"), **arguments).execute(next_try(context))
         assert sorted(documents(roe)) == ["a", "b", "c"]
@@ -427,6 +581,60 @@ class TestNextTry:
         assert len(roe.jobs) == 4
         assert "they are left alone, and all are run anew" in capsys.readouterr().out
 
+    @pytest.mark.parametrize("what", ["agent", "version", "organization", "connection's organization", "Roe"])
+    def test_so_is_that_of_another(self, roe, connect, new, context, what, capsys):
+        def work(number: int) -> dict[str, Any]:
+            if what == "agent":
+                return {"agent_id": [roe.agent_id, other][number]}
+            if what == "version":
+                return {"agent_id": other, "version_id": versions[number]}
+            if what == "organization":
+                roe.organization_id = str(uuid4())  # a key may be that of several
+                return {"organization_id": roe.organization_id}
+            if what == "connection's organization":
+                roe.organization_id = str(uuid4())
+                connect(roe)
+            return {}
+
+        versions = [str(uuid4()), str(uuid4())]
+        other = roe.add_agent(versions=versions)
+        first = new(wait_for_completion=False, **work(0)).execute(context)
+        if what == "Roe":
+            with RoeSimulator() as elsewhere:
+                connect(elsewhere)
+                second = new(agent_id=roe.agent_id, wait_for_completion=False).execute(next_try(context))
+                assert list(elsewhere.jobs) == [second]
+                assert first not in elsewhere.jobs
+        else:
+            new(wait_for_completion=False, **work(1)).execute(next_try(context))
+            assert len(roe.jobs) == 2
+        assert "they are left alone, and all are run anew" in capsys.readouterr().out
+
+    @pytest.mark.parametrize("code", [401, 403, 500])
+    def test_where_the_jobs_cannot_be_asked_for_none_is_started(self, roe, new, context, code):
+        new(many("a", "b"), wait_for_completion=False).execute(context)
+        for call in ("job_status", "job_statuses"):
+            roe.add_fault(Fault(call=call, status_code=code))
+        with pytest.raises(RoeRequestError):
+            new(many("a", "b")).execute(next_try(context))
+        roe.clear_faults()
+        new(many("a", "b")).execute(next_try(next_try(context)))
+        assert documents(roe) == ["a", "b"]
+
+    @pytest.mark.parametrize("waits", [True, False])
+    def test_a_job_of_somebody_else_s_is_no_lost_one(self, roe, new, context, waits):
+        new(wait_for_completion=False).execute(context)
+        roe.foreign_jobs.add(next(iter(roe.jobs)))
+        with pytest.raises(RoeRequestError, match="has no access to this organization"):
+            new(wait_for_completion=waits).execute(next_try(context))
+        assert documents(roe) == ["a"]
+
+    @pytest.mark.parametrize("kept", ["x", {}, {"asked": 1}, {"asked": "x", "job_ids": None}], ids=str)
+    def test_what_somebody_has_put_into_the_store_is_no_work_of_its_own(self, roe, new, context, kept):
+        context["task_state_store"]["agent_jobs"] = kept
+        new().execute(context)
+        assert documents(roe) == ["a"]
+
     def test_a_file_with_other_content_is_another_input(self, roe, new, context, tmp_path):
         scan = tmp_path / "scan.pdf"
         for content in (b"one", b"other", b"other"):
@@ -436,9 +644,10 @@ class TestNextTry:
             context = next_try(context)
         assert [document.size for document in documents(roe)] == [3, 5]
 
-    def test_cleared_after_its_success_it_runs_all_anew(self, roe, new, context):
+    @pytest.mark.parametrize("waits", [True, False])
+    def test_cleared_after_its_success_it_runs_all_anew(self, roe, new, context, waits):
         for _ in range(2):
-            operator = new(many("a", "b"))
+            operator = new(many("a", "b"), wait_for_completion=waits)
             operator.execute(context)
             end(operator, context)
             context = next_try(context)
@@ -461,6 +670,42 @@ class TestNextTry:
         with pytest.raises(RoeOutputError):
             new(inputs, result="outputs").execute(next_try(context))
         assert documents(roe) == ["a", "b", "b"]
+
+    def test_so_does_that_of_a_single_job(self, roe, new, context):
+        inputs = shaped("a", statuses=[], outputs=NOT_JSON)
+        for _ in range(3):
+            with pytest.raises(RoeOutputError, match=r"^Index 0, "):
+                new(inputs, result="outputs").execute(context)
+            context = next_try(context)
+        assert documents(roe) == ["a"] * 3
+
+    @pytest.mark.parametrize(
+        ("becomes", "words"),
+        [
+            ("gone", r"^Index 2, agent job \S+: Roe knows no such agent job"),
+            ("FAILURE", r"^Index 2, agent job \S+ has succeeded, but its result says FAILURE"),
+        ],
+        ids=str,
+    )
+    def test_so_does_a_result_that_is_none(self, roe, new, context, monkeypatch, becomes, words):
+        monkeypatch.setattr(module, "MOST_RESULTS", 2)
+        arguments = {"deferrable": True, "defer_after": 0, "result": "outputs"}
+        started = new(many("a", "b", "c"), wait_for_completion=False).execute(context)
+        jobs = [{"job_id": job_id, "status": "SUCCESS", "error": None} for job_id in started]
+        event = {"outcome": "success", "ended": {"status": "3 SUCCESS", "jobs": jobs}}
+        if becomes == "gone":
+            roe.add_fault(Fault(call="job_results", status_code=404, body={"detail": "Not found."}))
+            roe.add_fault(Fault(call="job_result", status_code=404, body={"detail": "Not found."}))
+            for job_id in started[:2]:
+                jobs[started.index(job_id)]["status"] = "FAILURE"
+        else:
+            roe.finish_job(started[2], 4)
+        operator = new(many("a", "b", "c"), **arguments)
+        with pytest.raises(RoeOutputError, match=words):
+            operator.resume_execution("execute_complete", {"event": event}, context)
+        kept = context["task_state_store"]["agent_jobs"]
+        assert kept["job_ids"] == [*started[:2], None]
+        assert kept["numbers"] == [1, 1, 2]
 
     def test_a_job_that_roe_has_lost_is_run_again(self, roe, new, context):
         [lost, _] = new(many("a", "b"), wait_for_completion=False).execute(context)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -13,6 +14,7 @@ from airflow_provider_roe.exceptions import RoeInputError, RoeOutputError
 from airflow_provider_roe.results import files, outputs
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 JSON = "application/json"
@@ -111,6 +113,17 @@ class TestJsonLines:
         write(tmp_path / "o.jsonl", ended(1, text(value, key='a "key"')), ended(2))
         assert lines(tmp_path / "o.jsonl")[0]["outputs"] == {'a "key"': value}
 
+    def test_one_that_is_no_json_is_refused(self, tmp_path):
+        with pytest.raises(RoeOutputError, match=r"^Index 0, .*output 'n' is of type .* and is no JSON"):
+            write(tmp_path / "o.jsonl", ended(1, AgentOutput("n", "{oops", JSON)))
+        assert list(tmp_path.iterdir()) == []
+
+    def test_of_any_number_of_jobs(self, tmp_path):
+        write(tmp_path / "o.jsonl", *(ended(number, text(str(number))) for number in range(2500)))
+        assert [line["outputs"]["answer"] for line in lines(tmp_path / "o.jsonl")] == [
+            str(number) for number in range(2500)
+        ]
+
     def test_separators_within_json_texts_stay(self, tmp_path):
         write(tmp_path / "o.jsonl", ended(1, AgentOutput("n", '"a\u2028b\x85c"', JSON)))
         [line] = (tmp_path / "o.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
@@ -155,6 +168,17 @@ def test_a_file_is_whole_or_as_it_was(tmp_path, name):
         write(path, ended(1, text("a")), ended(2, text("a"), text("b")))
     assert path.read_text() == "as it was"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["outputs.jsonl", "outputs.parquet"])
+def test_a_disk_that_is_full_leaves_no_file(tmp_path, name):
+    def full() -> Iterator[Any]:
+        yield ended(1, text("a"))
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        outputs.write(full(), files.check_output(str(tmp_path / name), outputs.FORMATS))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_outputs_are_no_table_for_csv(tmp_path):

@@ -60,6 +60,7 @@ class TestWhatIsStored:
         trigger = new(RUNS_ON, RUNS_ON, max_failed=1, cancel_on_kill=True, retry_window=30.0)
         path, kwargs = trigger.serialize()
         assert resolve_name(path) is RoeAgentJobTrigger
+        assert (kwargs["max_failed"], kwargs["cancel_on_kill"], kwargs["retry_window"]) == (1, True, 30.0)
         assert RoeAgentJobTrigger(**json.loads(json.dumps(kwargs))).serialize() == (path, kwargs)
 
     @pytest.mark.parametrize("stored", STORED, ids=lambda path: path.stem)
@@ -109,7 +110,7 @@ class TestOnKill:
         from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
         def get_task_states(dag_id: str, *, map_index: int, task_ids: list[str], run_ids: list[str]) -> Any:
-            assert (dag_id, map_index, task_ids, run_ids) == ("dag", -1, ["wait"], ["run"])
+            assert (dag_id, map_index, task_ids, run_ids) == ("dag", 3, ["wait"], ["run"])
             return {"run": states}
 
         monkeypatch.setattr(RuntimeTaskInstance, "get_task_states", staticmethod(get_task_states))
@@ -118,7 +119,7 @@ class TestOnKill:
     @pytest.fixture
     def trigger(self, new: Callable[..., RoeAgentJobTrigger]) -> RoeAgentJobTrigger:
         trigger = new(RUNS_ON, ends(3), cancel_on_kill=True)
-        trigger._task_instance = SimpleNamespace(dag_id="dag", task_id="wait", run_id="run", map_index=-1)
+        trigger._task_instance = SimpleNamespace(dag_id="dag", task_id="wait", run_id="run", map_index=3)
         return trigger
 
     @pytest.mark.parametrize("state", ["failed", "success", "scheduled", None])
@@ -143,6 +144,21 @@ class TestOnKill:
         roe.add_fault(Fault(call="cancel_job", status_code=403))
         await trigger.on_kill()
         assert f"Agent job {trigger.job_ids[0]} could not be cancelled" in capsys.readouterr().out
+
+    async def test_where_their_statuses_are_not_known_all_are_cancelled(self, roe, trigger, states, capsys):
+        for call in ("job_status", "job_statuses"):
+            roe.add_fault(Fault(call=call, status_code=403))
+        await trigger.on_kill()
+        assert {request.job_id for request in roe.requests_of("cancel_job")} == set(trigger.job_ids)
+        assert [job.cancelled for job in roe.jobs.values()] == [True, False]
+        assert "Which agent jobs still run is not known" in capsys.readouterr().out
+
+    async def test_for_the_organization_of_the_task(self, roe, trigger, states):
+        trigger.organization_id = "0f0e0d0c-0b0a-4908-8706-050403020100"
+        roe.organization_id = trigger.organization_id
+        await trigger.on_kill()
+        assert [job.cancelled for job in roe.jobs.values()] == [True, False]
+        assert {request.query.get("organization_id") for request in roe.requests} == {roe.organization_id}
 
 
 if Version(AIRFLOW_VERSION) < Version("3.3"):  # which does not tell triggers that a user has ended their task
