@@ -1,5 +1,5 @@
 """
-Run an agent on one document, and branch on what it says.
+Run an agent on one document, and use its outputs.
 
 Trigger it with the id of an agent of yours, and an input that it takes.
 """
@@ -28,19 +28,11 @@ def example_roe_agent():
         retries=2,
     )
 
-    @task.branch
-    def choose(outputs: dict) -> str:
-        return "use_outputs" if outputs else "nothing_to_do"
-
     @task
     def use_outputs(outputs: dict) -> list[str]:
         return sorted(outputs)
 
-    @task
-    def nothing_to_do() -> None:
-        pass
-
-    choose(run.output) >> [use_outputs(run.output), nothing_to_do()]
+    use_outputs(run.output)
 
 
 example_roe_agent()

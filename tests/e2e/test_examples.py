@@ -44,9 +44,13 @@ EXPECTED_TASKS = {
     },
     "example_roe_agent": {
         "run": "success",
-        "choose": "success",
         "use_outputs": "success",
-        "nothing_to_do": "skipped",
+    },
+    "example_roe_agent_branch": {
+        "classify": "success",
+        "choose": "success",
+        "pay": "success",
+        "file_away": "skipped",
     },
     "example_roe_agent_folder": {
         "add_documents": "success",
