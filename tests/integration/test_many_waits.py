@@ -12,28 +12,39 @@ from bisect import bisect_right
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from airflow_provider_roe.client import retry
 from airflow_provider_roe.client.lanes import QUICK, SLOW
 from airflow_provider_roe.hooks.roe import RoeHook
-from airflow_provider_roe.testing import Fault, QueryPlan
-from airflow_provider_roe.triggers.roe import RoeQueryStatusTrigger
+from airflow_provider_roe.testing import Fault, JobPlan, QueryPlan
 from tests.integration.running import only_event
+from tests.integration.things import JOB, QUERY, each_thing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from airflow_provider_roe.testing import RoeSimulator
     from airflow_provider_roe.testing.recording import RecordedRequest
+    from tests.integration.things import Thing
 
 RUNS = [("PENDING", 0.5), ("STARTED", 1.0)]
-ENDS = {
+QUERIES = {
     "success": QueryPlan(RUNS, ends_as="SUCCESS"),
     "failure": QueryPlan(RUNS, ends_as="FAILURE", error="Unknown table"),
     "retried": QueryPlan([*RUNS, ("RETRY", 0.5, "worker lost")], ends_as="SUCCESS"),
     "revoked": QueryPlan(RUNS, ends_as="REVOKED"),
     "an unknown end": QueryPlan(RUNS, ends_as="VANISHED"),
 }
-KINDS = {"success": "success", "retried": "success"}
+CODES = [(0, 0.5), (1, 1.0)]
+JOBS = {
+    "success": JobPlan(CODES),
+    "cached": JobPlan(CODES, ends_as=6),
+    "failure": JobPlan(CODES, ends_as=4, error="Unknown table"),
+    "retried": JobPlan([*CODES, (2, 0.5, "worker lost")]),
+    "cancelled": JobPlan(CODES, ends_as=5),
+}
+SUCCESSES = ("success", "retried", "cached")
 TROUBLES: list[dict[str, Any]] = [
     {"status_code": 429, "retry_after": 0},
     {"status_code": 500},
@@ -55,38 +66,98 @@ def mixed(share: float) -> Iterator[Fault]:
         yield Fault(probability=part / (1 - before * part), **trouble)  # of those that the others left
 
 
-async def test_500_waits_each_end_as_their_query_did_while_30_percent_of_all_calls_fail(
-    roe, connect, monkeypatch, record_figure
+#: Waits for jobs on one connection take so few calls that hardly any would fail.
+@pytest.mark.parametrize(
+    ("thing", "ends", "connections"), [(QUERY, QUERIES, 1), (JOB, JOBS, 25)], ids=["query", "job"]
+)
+async def test_500_waits_each_end_as_what_they_wait_for_while_30_percent_of_all_calls_fail(
+    roe, connect, monkeypatch, record_figure, thing, ends, connections
 ):
     monkeypatch.setattr(retry, "_backoff", lambda _: random.uniform(0.2, 0.6))
-    connect(roe, retry_window=120, request_timeout=2)
+    conn_ids = [f"roe_{number}" for number in range(connections)]
+    for conn_id in conn_ids:
+        connect(roe, conn_id, retry_window=120, request_timeout=2)
     roe.add_fault(*mixed(0.3))
-    queries = [
-        (roe.submit("SELECT 1", ENDS[end]), end) for end in itertools.islice(itertools.cycle(ENDS), 500)
+    waits = [(thing.run(roe, ends[end]), end) for end in itertools.islice(itertools.cycle(ends), 500)]
+    triggers = [
+        thing.new_trigger(thing_id, roe_conn_id=conn_id)
+        for (thing_id, _), conn_id in zip(waits, itertools.cycle(conn_ids))
     ]
     began = time.monotonic()
-    events = await asyncio.gather(*(only_event(new_trigger(query_id)) for query_id, _ in queries))
+    events = await asyncio.gather(*map(only_event, triggers))
     took = time.monotonic() - began
     wrong = [
         (end, event)
-        for (query_id, end), event in zip(queries, events, strict=True)
-        if event["outcome"] != KINDS.get(end, "failed") or query_id not in json.dumps(event)
+        for (thing_id, end), event in zip(waits, events, strict=True)
+        if event["outcome"] != ("success" if end in SUCCESSES else "failed")
+        or thing_id not in json.dumps(event)
     ]
     failed = sum(request.status_code != 200 for request in roe.requests)
     record_figure(
-        f"500 waits, 30 % of all calls failing: {len(roe.requests)} requests, {failed} of them failed"
-        f" ({failed / len(roe.requests):.0%}), {len(wrong)} ends wrong, {took:.1f} s"
+        f"500 waits{of(thing)}, 30 % of all calls failing: {len(roe.requests)} requests,"
+        f" {failed} of them failed ({failed / len(roe.requests):.0%}), {len(wrong)} ends wrong, {took:.1f} s"
     )
     assert wrong == []
-    assert 0.25 < failed / len(roe.requests) < 0.37
+    assert 0.2 < failed / len(roe.requests) < 0.4
+
+
+def of(thing: Thing) -> str:
+    return "" if thing is QUERY else " for jobs"
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not is_so():  # noqa: ASYNC110 - what it depends on happens in another thread
+            await asyncio.sleep(0.05)
+
+
+def asked(roe: RoeSimulator) -> int:
+    """Return how often the status of a job was asked for, alone or among others."""
+    return sum(len(request.job_ids) for request in roe.requests_of(JOB.call))
+
+
+async def test_1000_waits_for_jobs_that_poll_once_a_second_take_at_most_10_requests_a_round(
+    roe, connect, record_figure
+):
+    connect(roe)
+    job_ids = [JOB.start(roe) for _ in range(1000)]
+    waits = [asyncio.create_task(only_event(JOB.new_trigger(job_id))) for job_id in job_ids]
+    await until(lambda: JOB.answered(roe) >= set(job_ids))
+    roe.requests.clear()
+    await until(lambda: asked(roe) >= 5000)
+    requests, rounds = len(roe.requests), asked(roe) / 1000
+    for job_id in job_ids:
+        JOB.finish(roe, job_id, "SUCCESS")
+    assert {event["outcome"] for event in await asyncio.gather(*waits)} == {"success"}
+    record_figure(f"1,000 waits for jobs that poll once a second: {requests / rounds:.1f} requests a round")
+    assert requests <= 10 * rounds
+
+
+async def test_a_job_of_somebody_else_s_among_hundreds_ends_its_own_wait_alone(roe, connect):
+    connect(roe)
+    job_ids = [JOB.start(roe) for _ in range(300)]
+    foreign = roe.add_foreign_job()
+    began = [asyncio.create_task(only_event(JOB.new_trigger(job_id))) for job_id in [*job_ids, foreign]]
+    *waits, refused = began
+    event = await refused
+    assert (event["outcome"], event["error"]) == ("error", "RoeRequestError")
+    assert "answered with 403" in event["message"]
+    roe.requests.clear()
+    await until(lambda: JOB.answered(roe) >= set(job_ids))
+    assert [wait for wait in waits if wait.done()] == []
+    assert roe.requests_of(JOB.call, job_id=foreign) == []
+    assert {request.status_code for request in roe.requests} <= {200, None}
+    for job_id in job_ids:
+        JOB.finish(roe, job_id, "SUCCESS")
+    assert {event["outcome"] for event in await asyncio.gather(*waits)} == {"success"}
 
 
 async def test_a_rate_limit_is_shared_by_all_waits_of_a_connection(roe, connect, monkeypatch, record_figure):
     monkeypatch.setattr("airflow_provider_roe.triggers._waiting.FIRST_POLL_SPREAD", 0.5)
     for number in range(200):
         connect(roe, f"roe_{number}", retry_window=60, verify=False)
-    refused, together = await throttled(roe, ["roe_0"] * 200)
-    refused_apart, apart = await throttled(roe, [f"roe_{number}" for number in range(200)])
+    refused, together = await throttled(roe, QUERY, ["roe_0"] * 200)
+    refused_apart, apart = await throttled(roe, QUERY, [f"roe_{number}" for number in range(200)])
     record_figure(
         "200 waits, 429 with the same moment to come back for all, 1 to 2 s later:"
         f" {refused} requests until then, up to {together} in any 0.5 s after it;"
@@ -95,6 +166,19 @@ async def test_a_rate_limit_is_shared_by_all_waits_of_a_connection(roe, connect,
     assert refused_apart > 10  # each has to find out for itself; the busier the machine, the later
     assert refused < refused_apart / 2  # those that were under way already
     assert together < apart / 2
+
+
+async def test_a_rate_limit_is_shared_by_all_waits_for_jobs_which_return_together(
+    roe, connect, record_figure
+):
+    connect(roe, retry_window=60)
+    refused, together = await throttled(roe, JOB, ["roe_default"] * 200)
+    record_figure(
+        "200 waits for jobs, 429 with the same moment to come back for all, 1 to 2 s later:"
+        f" {refused} requests until then, up to {together} in any 0.5 s after it"
+    )
+    assert 1 <= refused <= 5
+    assert together <= 10
 
 
 async def answered(hook: RoeHook, query_id: str) -> float:
@@ -209,17 +293,18 @@ async def test_an_answer_to_what_was_asked_before_a_429_does_not_end_it(roe, con
     assert since(began, roe.requests_of("status", query_id))[0] >= 3 - 0.05
 
 
+@each_thing
 async def test_500_waits_on_a_service_that_never_answers_end_when_their_time_is_up(
-    roe, connect, record_figure
+    roe, connect, record_figure, thing
 ):
     connect(roe, request_timeout=1, retry_window=2)
     roe.add_fault(Fault(hang=True))
-    query_id = roe.submit("SELECT 1")
+    thing_id = thing.start(roe)
     began = time.monotonic()
-    waits = [new_trigger(query_id, timeout=5, silent_fail=number % 2 == 0) for number in range(500)]
+    waits = [thing.new_trigger(thing_id, timeout=5, silent_fail=number % 2 == 0) for number in range(500)]
     events = await asyncio.gather(*(only_event(wait) for wait in waits))
     took = time.monotonic() - began
-    record_figure(f"500 waits of 5 s on a service that accepts and never answers: {took:.1f} s")
+    record_figure(f"500 waits{of(thing)} of 5 s on a service that accepts and never answers: {took:.1f} s")
     # Those that give up after the window of 2 s do so; the others go on until the timeout.
     assert {event["outcome"] for event in events[1::2]} <= {"error", "timeout"}
     assert {event["outcome"] for event in events[::2]} == {"timeout"}
@@ -258,34 +343,27 @@ async def test_there_are_never_more_than_200_requests_under_way(roe, connect):
     assert max(took) < 5
 
 
-async def throttled(roe: RoeSimulator, conn_ids: list[str]) -> tuple[int, int]:
+async def throttled(roe: RoeSimulator, thing: Thing, conn_ids: list[str]) -> tuple[int, int]:
     """
     Let the service answer waits that go on with 429 and when to come back.
 
     Returns how many requests it got until then, and the most of them within half a second after that.
     """
-    query_id = roe.submit("SELECT 1", QueryPlan([("STARTED", math.inf)]))
-    waits = [
-        asyncio.create_task(only_event(new_trigger(query_id, roe_conn_id=conn_id))) for conn_id in conn_ids
-    ]
-    async with asyncio.timeout(60):  # until each has its session and has polled
-        while len(roe.requests_of("status", query_id)) < len(conn_ids):  # noqa: ASYNC110 - another thread's
-            await asyncio.sleep(0.1)
+    roe.requests.clear()
+    waits, thing_ids = [], {thing.start(roe): conn_id for conn_id in conn_ids}
+    for thing_id, conn_id in thing_ids.items():
+        waits.append(asyncio.create_task(only_event(thing.new_trigger(thing_id, roe_conn_id=conn_id))))
+    await until(lambda: thing.answered(roe) >= set(thing_ids))  # each has its session and has polled
     await asyncio.sleep(1)
     back = datetime.fromtimestamp(math.ceil(time.time()) + 1, UTC)  # the header has whole seconds
     began = datetime.now(UTC)
     roe.add_fault(
-        Fault(query_id=query_id, status_code=429, retry_after=back, seconds=(back - began).total_seconds())
+        Fault(call=thing.call, status_code=429, retry_after=back, seconds=(back - began).total_seconds())
     )
-    roe.finish(query_id, "SUCCESS")
+    for thing_id in thing_ids:
+        thing.finish(roe, thing_id, "SUCCESS")
     assert {event["outcome"] for event in await asyncio.gather(*waits)} == {"success"}
-    requests = [request.received_at for request in roe.requests_of("status", query_id)]
+    requests = [request.received_at for request in roe.requests_of(thing.call)]
     returns = [moment.timestamp() for moment in requests if moment >= back]
     peak = max(bisect_right(returns, moment + 0.5) - i for i, moment in enumerate(returns))
     return sum(began <= moment < back for moment in requests), peak
-
-
-def new_trigger(query_id: str, **arguments: Any) -> RoeQueryStatusTrigger:
-    now = time.time()
-    defaults = {"deferred_at": now, "started_at": now, "timeout": 300, "poke_interval": 1}
-    return RoeQueryStatusTrigger(query_id=query_id, **defaults | arguments)
