@@ -145,11 +145,29 @@ async def test_a_job_of_somebody_else_s_among_hundreds_ends_its_own_wait_alone(r
     roe.requests.clear()
     await until(lambda: JOB.answered(roe) >= set(job_ids))
     assert [wait for wait in waits if wait.done()] == []
-    assert roe.requests_of(JOB.call, job_id=foreign) == []
     assert {request.status_code for request in roe.requests} <= {200, None}
     for job_id in job_ids:
         JOB.finish(roe, job_id, "SUCCESS")
     assert {event["outcome"] for event in await asyncio.gather(*waits)} == {"success"}
+
+
+async def test_a_wait_for_such_a_job_that_waits_on_asks_alone_from_then_on(roe, connect):
+    connect(roe)
+    job_ids = [JOB.start(roe) for _ in range(300)]
+    foreign = roe.add_foreign_job()
+    began = [JOB.new_trigger(foreign, silent_fail=True), *map(JOB.new_trigger, job_ids)]
+    waits = [asyncio.create_task(only_event(trigger)) for trigger in began]
+    await until(lambda: JOB.answered(roe) >= set(job_ids))
+    roe.requests.clear()
+    await until(
+        lambda: JOB.answered(roe) >= set(job_ids) and len(roe.requests_of(JOB.call, job_id=foreign)) > 2
+    )
+    assert [wait for wait in waits if wait.done()] == []
+    named = [request.job_ids for request in roe.requests_of(JOB.call, job_id=foreign)]
+    assert named == [[foreign]] * len(named)
+    for wait in waits:
+        wait.cancel()
+    await asyncio.gather(*waits, return_exceptions=True)
 
 
 async def test_a_rate_limit_is_shared_by_all_waits_of_a_connection(roe, connect, monkeypatch, record_figure):
