@@ -93,7 +93,11 @@ class TestGiven:
         with pytest.raises(RoeInputError, match=r"^files names 'c', which inputs\[1\] lacks"):
             read_all_inputs([{"c": __file__}, {"a": "b"}], ["c"])
 
-    @pytest.mark.parametrize("given", [None, {}, [], "text", b"bytes", 7, {"a": "b"}, iter([])], ids=repr)
+    @pytest.mark.parametrize(
+        "given",
+        [None, {}, [], "text", b"bytes", 7, {"a": "b"}, iter([])],
+        ids=[*("None", "no inputs", "none", "text", "bytes", "number", "inputs", "iterator")],
+    )
     def test_many_are_a_list_with_at_least_one(self, given):
         with pytest.raises(
             RoeInputError, match=r"^inputs must be a dict, or a list of dicts with at least on"
