@@ -5,6 +5,7 @@ import logging
 import math
 import time
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -252,6 +253,12 @@ class TestTroubleOfAll:
         assert answers[0] is not answers[1]
         assert len(roe.requests) == 1
 
+    async def test_it_is_not_that_of_those_in_another_request(self, roe):
+        roe.add_fault(Fault(call="job_statuses", status_code=402, times=1))
+        job_ids = [roe.run_agent() for _ in range(1200)]
+        answers = await ask(job_ids[:600], job_ids[600:])
+        assert sorted(type(answer).__name__ for answer in answers) == ["RoeRequestError", "list"]
+
     async def test_what_nobody_expects_is_told_to_each(self, roe, monkeypatch):
         """Better than that all wait for ever."""
 
@@ -321,17 +328,22 @@ class TestAskingAgain:
         await asked(5)
         assert not waiting.done()
         roe.finish_job(job_ids[1], 3)
-        assert await waiting == ["STARTED", "SUCCESS", "STARTED"]
+        async with asyncio.timeout(30):  # long before the deadline
+            assert await waiting == ["STARTED", "SUCCESS", "STARTED"]
 
-    async def test_nobody_is_asked_before_the_interval_is_over(self, roe):
+    async def test_nobody_asks_before_the_interval_is_over(self, roe, asked):
         job_id = roe.run_agent()
         async with SharedConnection.of("roe_default") as shared:
             client, retries = AsyncClient(shared), Retries(Troubles(logging))
             seen = await client.job_statuses(retries, [job_id])
+            repeat = Repeat(seen, lambda: 1.0, math.inf)
+            waiting = asyncio.ensure_future(client.job_statuses(retries, [job_id], repeat))
+            await asked(2, 200)
             roe.finish_job(job_id, 3)
-            await client.job_statuses(retries, [job_id], Repeat(seen, lambda: 1.0, math.inf))
-        first, second = (request.received_at for request in roe.requests)
-        assert (second - first).total_seconds() >= 1
+            await waiting
+        at = [request.received_at for request in roe.requests]
+        assert all((later - earlier).total_seconds() >= 1 for earlier, later in pairwise(at))
+        assert len(at) == 3
 
     async def test_those_of_another_pace_go_with_whom_they_meet(self, roe):
         """Of a thousand waits at intervals of their own, each tick sends one request."""
@@ -362,7 +374,8 @@ class TestAskingAgain:
 
     async def test_so_is_another_error_text(self, roe, again, asked):
         job_id = roe.run_agent({}, JobPlan(statuses=[(2, 1, "first"), (2, math.inf, "second")]))
-        assert await again([job_id]) == ["RETRY"]
+        async with asyncio.timeout(30):  # long before the deadline
+            assert await again([job_id]) == ["RETRY"]
         assert len(roe.requests) > 2
 
     async def test_at_the_deadline_all_is_told_as_it_is(self, roe, again):
@@ -381,7 +394,7 @@ class TestAskingAgain:
         roe.finish_job(job_id, 3)
         assert await waiting == ["SUCCESS"]
 
-    async def test_a_hold_is_heeded_by_all_though_one_of_them_goes(self, roe, connect):
+    async def test_a_hold_is_heeded_by_all_though_one_of_them_goes(self, roe, connect, asked):
         connect(roe, retry_window=30)
         async with SharedConnection.of("roe_default") as shared:
             client = AsyncClient(shared)
@@ -393,7 +406,7 @@ class TestAskingAgain:
 
             job_ids = [roe.run_agent() for _ in range(3)]
             gone, *others = (asyncio.ensure_future(again(job_id)) for job_id in job_ids)
-            await asyncio.sleep(3 * MOMENT)
+            await asked(4, 200)
             shared.hold.begin(2, asyncio.get_running_loop().time())
             held_at = datetime.now(UTC)
             gone.cancel()
