@@ -6,6 +6,8 @@ import asyncio
 import math
 from contextlib import suppress
 
+from airflow_provider_roe.client.pace import Pace
+
 #: Seconds. However long the service asks for, somebody looks whether it has changed its mind.
 LONGEST_HOLD = 600.0
 #: Requests a second at which those that have waited return: all at once, they would be refused again.
@@ -24,7 +26,7 @@ class Hold:
         self._over = asyncio.Event()
         self._over.set()
         self._began = self._ends = -math.inf
-        self._next_return = -math.inf
+        self._returning = Pace(RETURN_RATE)
         self._end: asyncio.TimerHandle | None = None
         self._strikes = 0
 
@@ -62,10 +64,7 @@ class Hold:
 
         :param seconds: How long to wait at most.
         """
-        now = asyncio.get_running_loop().time()
-        turn = max(self._next_return, now)
-        self._next_return = turn + 1 / RETURN_RATE
-        await asyncio.sleep(min(turn - now, seconds))
+        await self._returning.keep(seconds)
 
     def begin(self, retry_after: float | None, sent_at: float) -> None:
         """

@@ -19,6 +19,7 @@ from airflow_provider_roe.client.connection import RoeConnection
 from airflow_provider_roe.client.hold import Hold
 from airflow_provider_roe.client.lanes import Lanes
 from airflow_provider_roe.client.lookup import KEY_CHANGED, alook_up
+from airflow_provider_roe.client.pace import Pace
 from airflow_provider_roe.exceptions import (
     RoeAuthenticationError,
     RoeError,
@@ -43,6 +44,9 @@ RENEW_AFTER = 300.0
 DOUBT_AFTER = 10.0
 #: Seconds between two look-ups of which the first failed: all waits ask for the second.
 LOOK_AGAIN_AFTER = 1.0
+#: Requests a second that all waits of a connection send together. Where they want more, each waits in a line,
+#: which makes the intervals between its polls longer by the same time for all.
+MOST_A_SECOND = 200.0
 
 
 class SharedConnection:
@@ -59,6 +63,7 @@ class SharedConnection:
         self._holders = 0
         self._session: Session | None = None
         self.hold = Hold()
+        self._pace = Pace(MOST_A_SECOND)
         #: Who asks for the jobs of an organization together
         self.together: dict[str | None, Together] = {}
         self._lanes = Lanes()
@@ -115,6 +120,8 @@ class SharedConnection:
         :raises RoeUnavailableError: It could not be looked up, or no room came free in time.
         :raises RoeAuthenticationError: It has not changed.
         """
+        await self._pace.keep()
+        retries.due()
         clock = asyncio.get_running_loop().time
         ready_by = clock() + retries.left(self.retry_window)
         while True:

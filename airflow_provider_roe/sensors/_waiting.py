@@ -14,8 +14,9 @@ from airflow.providers.common.compat.sdk import (
     PokeReturnValue,
 )
 
+from airflow_provider_roe.waiting.hand_over import HAND_OVER
 from airflow_provider_roe.waiting.task import WaitingTask
-from airflow_provider_roe.waiting.wait import HAND_OVER, seconds
+from airflow_provider_roe.waiting.wait import seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,13 +7,13 @@ import random
 import time
 from typing import TYPE_CHECKING
 
+import psutil
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_roe.client.client import AsyncClient
 from airflow_provider_roe.client.retry import Retries
 from airflow_provider_roe.client.shared import SharedConnection
 from airflow_provider_roe.exceptions import RoeError
-from airflow_provider_roe.waiting.wait import HAND_OVER
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from airflow_provider_roe.waiting.stored import Event, TriggerArguments
     from airflow_provider_roe.waiting.wait import Wait
 
-#: Seconds over which the first polls of tasks that deferred together are spread.
-FIRST_POLL_SPREAD = 2.0
+#: Unix time at which this process began
+STARTED_AT: float = psutil.Process().create_time()
 
 
 class WaitingTrigger(BaseTrigger):
@@ -33,6 +33,7 @@ class WaitingTrigger(BaseTrigger):
     roe_conn_id: str
     organization_id: str | None
     deferred_at: float
+    hand_over: float
     retry_window: float | None
     wait: Wait
 
@@ -46,6 +47,7 @@ class WaitingTrigger(BaseTrigger):
             "roe_conn_id": self.roe_conn_id,
             "organization_id": self.organization_id,
             "deferred_at": self.deferred_at,
+            "hand_over": self.hand_over,
             "retry_window": self.retry_window,
             **self.wait.arguments(),
         }
@@ -53,7 +55,6 @@ class WaitingTrigger(BaseTrigger):
     async def _ask_again(self, client: AsyncClient, retries: Retries) -> QueryStatus | AgentJobs:
         """Ask for the status once it is time, or once it is another."""
         await asyncio.sleep(self.wait.next_interval())
-        retries.due()
         return await self._ask(client, retries)
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -71,10 +72,11 @@ class WaitingTrigger(BaseTrigger):
 
     async def _watch(self) -> Event:
         wait = self.wait
-        hand_over = min(self.deferred_at + HAND_OVER - time.time(), HAND_OVER)
+        hand_over = max(0, min(self.deferred_at + self.hand_over - time.time(), self.hand_over))
         # A triggerer that starts takes up all its waits at once; their polls shall be as spread as before.
-        spread = FIRST_POLL_SPREAD if hand_over > 0 else wait.next_interval()
-        await asyncio.sleep(max(hand_over, 0) + random.uniform(0, spread))  # noqa: S311
+        # Those that were deferred since then are polled here for the first time, and have waited enough.
+        spread = wait.next_interval() if self.deferred_at < STARTED_AT else 0
+        await asyncio.sleep(hand_over + random.uniform(0, spread))  # noqa: S311
         async with SharedConnection.of(self.roe_conn_id, self.retry_window) as shared:
             client = AsyncClient(shared, self.organization_id)
             ask = self._ask

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_roe.client.calls import AsyncCalls
 from airflow_provider_roe.hooks.roe import RoeHook
 from airflow_provider_roe.triggers._waiting import WaitingTrigger
+from airflow_provider_roe.waiting.hand_over import HAND_OVER
 from airflow_provider_roe.waiting.stored import WaitArguments  # noqa: TC001 - the documentation links it
 from airflow_provider_roe.waiting.wait import Wait, the_query
 
@@ -29,6 +30,7 @@ class RoeQueryStatusTrigger(WaitingTrigger):
     :param roe_conn_id: The Airflow connection of type ``roe``, which is looked up where the trigger runs.
     :param organization_id: UUID of the query's organization; by default the connection's.
     :param deferred_at: Unix time at which the task was deferred.
+    :param hand_over: Seconds for which it must stay away after that. Default: 15.
     :param retry_window: The connection's, in seconds, as the task has read it: a look-up of the connection
         that fails is retried for so long. None if the task has not seen the connection.
     :param wait: ``started_at``, the Unix time at which the wait began, and what it may be told besides:
@@ -43,6 +45,7 @@ class RoeQueryStatusTrigger(WaitingTrigger):
         roe_conn_id: str = RoeHook.default_conn_name,
         organization_id: str | None = None,
         deferred_at: float,
+        hand_over: float = HAND_OVER,
         retry_window: float | None = None,
         **wait: Unpack[WaitArguments],
     ) -> None:
@@ -51,6 +54,7 @@ class RoeQueryStatusTrigger(WaitingTrigger):
         self.roe_conn_id = roe_conn_id
         self.organization_id = organization_id
         self.deferred_at = deferred_at
+        self.hand_over = hand_over
         self.retry_window = retry_window
         self.wait = Wait(subject=the_query(query_id), log=self.log, **wait)
 

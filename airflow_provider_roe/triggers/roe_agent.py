@@ -11,6 +11,7 @@ from airflow_provider_roe.client.together import Repeat
 from airflow_provider_roe.hooks.roe import RoeHook
 from airflow_provider_roe.triggers._waiting import WaitingTrigger
 from airflow_provider_roe.waiting import cancelling
+from airflow_provider_roe.waiting.hand_over import HAND_OVER
 from airflow_provider_roe.waiting.stored import WaitArguments  # noqa: TC001 - the documentation links it
 from airflow_provider_roe.waiting.wait import Wait, the_jobs
 
@@ -38,6 +39,7 @@ class RoeAgentJobTrigger(WaitingTrigger):
     :param roe_conn_id: The Airflow connection of type ``roe``, which is looked up where the trigger runs.
     :param organization_id: UUID of the jobs' organization; by default the connection's.
     :param deferred_at: Unix time at which the task was deferred.
+    :param hand_over: Seconds for which it must stay away after that. Default: 15.
     :param retry_window: The connection's, in seconds, as the task has read it. None if the task has not seen
         the connection.
     :param wait: As for :class:`~airflow_provider_roe.triggers.roe.RoeQueryStatusTrigger`.
@@ -52,6 +54,7 @@ class RoeAgentJobTrigger(WaitingTrigger):
         roe_conn_id: str = RoeHook.default_conn_name,
         organization_id: str | None = None,
         deferred_at: float,
+        hand_over: float = HAND_OVER,
         retry_window: float | None = None,
         **wait: Unpack[WaitArguments],
     ) -> None:
@@ -62,6 +65,7 @@ class RoeAgentJobTrigger(WaitingTrigger):
         self.roe_conn_id = roe_conn_id
         self.organization_id = organization_id
         self.deferred_at = deferred_at
+        self.hand_over = hand_over
         self.retry_window = retry_window
         self._seen: Sequence[AgentJobStatus] = ()
         self.wait = Wait(subject=the_jobs(self.job_ids, cancelled=cancel_on_kill), log=self.log, **wait)

@@ -25,13 +25,14 @@ class TriggerArguments(WaitArguments):
     """
     What every trigger of a wait is stored with.
 
-    ``deferred_at`` is the Unix time of the deferral, and ``retry_window`` the connection's, as the task has
-    read it.
+    ``deferred_at`` is the Unix time of the deferral, ``hand_over`` the seconds for which the task must stay
+    away after it, and ``retry_window`` the connection's, as the task has read it.
     """
 
     roe_conn_id: str
     organization_id: str | None
     deferred_at: float
+    hand_over: NotRequired[float]
     retry_window: NotRequired[float | None]
 
 

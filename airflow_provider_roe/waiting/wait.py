@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import conf
-
 from airflow_provider_roe.api.base import State, clip, sentence
 from airflow_provider_roe.client.connection import WEEK
 from airflow_provider_roe.client.trouble import Troubles
@@ -28,10 +26,6 @@ if TYPE_CHECKING:
 CENTURY = 100 * 365.25 * 24 * 60 * 60
 #: Of the time waited so far: whoever polls that often is late by no more than that.
 GROWTH = 0.1
-#: Seconds that a task must stay away after it deferred or rescheduled itself. The supervisor that it left may
-#: notice its end only when the next heartbeat is due, and the scheduler of Airflow 3.3.2 takes a task that is
-#: back before it has heard of that for one that crashed; a busy one takes seconds to hear.
-HAND_OVER: float = conf.getfloat("workers", "min_heartbeat_interval", fallback=5.0) + 10.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 @pytest.fixture(autouse=True)
 def _no_wait_for_airflow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take away the pauses that only Airflow's own processes need."""
-    monkeypatch.setattr("airflow_provider_roe.triggers._waiting.HAND_OVER", 0.0)
-    monkeypatch.setattr("airflow_provider_roe.triggers._waiting.FIRST_POLL_SPREAD", 0.0)
+    monkeypatch.setattr("airflow_provider_roe.waiting.hand_over.HAND_OVER", 0.0)
     monkeypatch.setattr("airflow_provider_roe.sensors._waiting.HAND_OVER", 0.02)
 
 

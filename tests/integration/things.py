@@ -94,7 +94,7 @@ class Job:
 def deferred_now() -> dict[str, float]:
     """Return the arguments of a trigger that polls once a second, for a task that has just deferred."""
     now = time.time()
-    return {"deferred_at": now, "started_at": now, "timeout": 300, "poke_interval": 1}
+    return {"deferred_at": now, "hand_over": 0, "started_at": now, "timeout": 300, "poke_interval": 1}
 
 
 Thing = Query | Job

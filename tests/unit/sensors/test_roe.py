@@ -40,7 +40,7 @@ from airflow_provider_roe.exceptions import (
 from airflow_provider_roe.sensors.roe import RoeQueryStatusSensor
 from airflow_provider_roe.testing import Fault, QueryPlan
 from airflow_provider_roe.waiting import task as waiting_task
-from airflow_provider_roe.waiting.wait import HAND_OVER
+from airflow_provider_roe.waiting.hand_over import HAND_OVER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -291,6 +291,7 @@ class TestDeferring:
         assert path == "airflow_provider_roe.triggers.roe.RoeQueryStatusTrigger"
         assert kwargs.pop("started_at") == pytest.approx(time.time(), abs=5)
         assert kwargs.pop("deferred_at") == pytest.approx(time.time(), abs=5)
+        assert kwargs.pop("hand_over") in (0, 15)  # tests/unit/waiting/test_hand_over.py
         assert kwargs == {
             "roe_conn_id": "roe_default",
             "organization_id": roe.organization_id,

@@ -14,7 +14,7 @@ from airflow.triggers.base import BaseTrigger
 from airflow_provider_roe.testing import Fault, QueryPlan
 from airflow_provider_roe.triggers import _waiting as module
 from airflow_provider_roe.triggers.roe import RoeQueryStatusTrigger
-from airflow_provider_roe.waiting.wait import HAND_OVER
+from airflow_provider_roe.waiting.hand_over import HAND_OVER
 from dev.public_api import STORED_TRIGGERS
 
 if TYPE_CHECKING:
@@ -27,13 +27,6 @@ FAILS = QueryPlan(statuses=(), ends_as="FAILURE", error="Unknown table")
 
 
 @pytest.fixture
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let first polls follow at once on the deferral."""
-    monkeypatch.setattr(module, "HAND_OVER", 0)
-    monkeypatch.setattr(module, "FIRST_POLL_SPREAD", 0)
-
-
-@pytest.fixture
 def new_trigger(roe, connect) -> Callable[..., RoeQueryStatusTrigger]:
     """Return a function that makes a trigger which began to wait just now at the simulator."""
     connect(roe)
@@ -42,7 +35,7 @@ def new_trigger(roe, connect) -> Callable[..., RoeQueryStatusTrigger]:
         query_id = roe.submit("SELECT 1", plan)
         now = time.time()
         times = {"deferred_at": now, "started_at": now, "timeout": 60.0, "poke_interval": 0.05}
-        defaults = {"query_id": query_id} | times
+        defaults = {"query_id": query_id, "hand_over": 0.0} | times
         return RoeQueryStatusTrigger(**defaults | arguments)
 
     return new_trigger
@@ -91,7 +84,7 @@ class TestWhatIsStored:
         assert roe.url not in stored
         assert all(isinstance(value, str | float | bool | None) for value in trigger.serialize()[1].values())
 
-    async def test_it_does_not_change_while_the_trigger_runs(self, new_trigger, at_once):
+    async def test_it_does_not_change_while_the_trigger_runs(self, new_trigger):
         trigger = new_trigger()
         before = trigger.serialize()
         await event_of(trigger)
@@ -102,17 +95,16 @@ class TestWhatIsStored:
         sorted((STORED_TRIGGERS / "RoeQueryStatusTrigger").glob("*.json")),
         ids=lambda path: path.stem,
     )
-    async def test_what_a_release_has_stored_still_runs(self, stored, roe, connect, at_once):
+    async def test_what_a_release_has_stored_still_runs(self, stored, roe, connect):
         connect(roe)
         trigger = json.loads(stored.read_text())
         now = {"query_id": roe.submit("SELECT 1"), "deferred_at": time.time(), "started_at": time.time()}
         assert now.keys() <= trigger["kwargs"].keys()
-        now["organization_id"] = roe.organization_id
+        now |= {"hand_over": 0, "organization_id": roe.organization_id}
         event = await event_of(resolve_name(trigger["classpath"])(**trigger["kwargs"] | now))
         assert event["ended"]["query_id"] == now["query_id"]
 
 
-@pytest.mark.usefixtures("at_once")
 class TestEvents:
     async def test_success(self, new_trigger):
         trigger = new_trigger(QueryPlan(statuses=[("STARTED", 0.1)], ends_as="SUCCESS"))
@@ -176,7 +168,6 @@ class TestEvents:
         assert await none_open()
 
 
-@pytest.mark.usefixtures("at_once")
 class TestWaiting:
     async def test_a_query_that_finished_while_the_triggerer_was_down_is_a_success(self, roe, new_trigger):
         event = await event_of(new_trigger(started_at=time.time() - 7200, timeout=3600.0))
@@ -235,7 +226,6 @@ class TestWaiting:
         assert roe.connections <= 50
 
 
-@pytest.mark.usefixtures("at_once")
 class TestTheConnection:
     """It is looked up where the trigger runs, and may not be found for a while."""
 
@@ -286,10 +276,10 @@ class TestTheConnection:
         assert "Airflow has no connection 'roe_default'" in event["message"]
         assert time.monotonic() - began < 15
 
-    async def test_it_is_looked_up_once_for_a_thousand_waits(self, roe, connect, new_trigger, look_ups):
+    async def test_it_is_looked_up_once_for_hundreds_of_waits(self, roe, connect, new_trigger, look_ups):
         connect(roe, request_timeout=60)
         ends = QueryPlan(statuses=[("STARTED", 1)], ends_as="SUCCESS")
-        triggers = [new_trigger(ends, retry_window=30.0, poke_interval=1.0) for _ in range(1000)]
+        triggers = [new_trigger(ends, retry_window=30.0, poke_interval=1.0) for _ in range(300)]
         events = await asyncio.gather(*(event_of(trigger) for trigger in triggers))
         assert {event["outcome"] for event in events} == {"success"}
         assert look_ups == ["roe_default"]
@@ -299,7 +289,7 @@ class TestTheConnection:
     ):
         connect(roe, request_timeout=60)
         ends = QueryPlan(statuses=[("STARTED", 1)], ends_as="SUCCESS")
-        triggers = [new_trigger(ends, retry_window=30.0, poke_interval=1.0) for _ in range(1000)]
+        triggers = [new_trigger(ends, retry_window=30.0, poke_interval=1.0) for _ in range(300)]
         waiting = [asyncio.create_task(event_of(trigger)) for trigger in triggers]
         await asked(1)
         roe.rotate_key("the-new-key")
@@ -309,10 +299,10 @@ class TestTheConnection:
         assert len(look_ups) == 2
         assert 401 in {request.status_code for request in roe.requests}
 
-    async def test_a_thousand_waits_look_it_up_once_a_second_while_it_is_not_found(
+    async def test_hundreds_of_waits_look_it_up_once_a_second_while_it_is_not_found(
         self, roe, connect, new_trigger, monkeypatch, look_ups
     ):
-        triggers = [new_trigger(retry_window=60.0) for _ in range(1000)]
+        triggers = [new_trigger(retry_window=60.0) for _ in range(300)]
         self.gone(monkeypatch)
         waiting = [asyncio.create_task(event_of(trigger)) for trigger in triggers]
         began = time.monotonic()
@@ -338,7 +328,6 @@ class TestTheConnection:
         assert sum("Going on with what the connection said before" in text for text in caplog.messages) == 1
 
 
-@pytest.mark.usefixtures("at_once")
 class TestTheLog:
     @pytest.fixture(autouse=True)
     def _log_to_caplog(self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
@@ -370,24 +359,29 @@ class TestFirstPoll:
         monkeypatch.setattr(module.asyncio, "sleep", sleep)
         return slept
 
-    async def test_it_comes_when_the_worker_has_surely_exited_and_first_polls_are_spread(
-        self, new_trigger, slept
-    ):
-        for _ in range(10):
-            await event_of(new_trigger())
-        assert len(set(slept)) == 10
-        assert all(HAND_OVER - 1 < seconds <= HAND_OVER + 2 for seconds in slept)
+    async def test_it_comes_at_once_where_the_task_may_come_back_at_once(self, new_trigger, slept):
+        await event_of(new_trigger(hand_over=0))
+        assert slept == [0]
 
     @pytest.mark.parametrize(
-        ("deferred", "least"),
+        ("deferred", "expected"),
         [(-3600, 0), (-HAND_OVER, 0), (-5, HAND_OVER - 5), (0, HAND_OVER), (3600, HAND_OVER)],
         ids=["long ago", "long enough ago", "5 s ago", "now", "by a clock that is ahead"],
     )
-    async def test_a_triggerer_that_starts_later_waits_only_for_what_is_left(
-        self, new_trigger, slept, deferred, least
+    async def test_elsewhere_when_the_worker_has_surely_exited(
+        self, new_trigger, slept, monkeypatch, deferred, expected
     ):
-        await event_of(new_trigger(deferred_at=time.time() + deferred))
-        assert least - 1 < slept[0] <= least + 2
+        monkeypatch.setattr(module, "STARTED_AT", time.time() - 7200)
+        await event_of(new_trigger(deferred_at=time.time() + deferred, hand_over=HAND_OVER))
+        assert slept[0] == pytest.approx(expected, abs=1)
+
+    async def test_it_comes_at_once_though_the_triggerer_took_an_hour_to_take_it_up(
+        self, new_trigger, slept, monkeypatch
+    ):
+        monkeypatch.setattr(module, "STARTED_AT", time.time() - 7200)
+        an_hour_ago = {"deferred_at": time.time() - 3600, "started_at": time.time() - 3600}
+        await event_of(new_trigger(**an_hour_ago, poke_interval=60.0, timeout=7200.0))
+        assert slept == [0]
 
     async def test_a_triggerer_that_starts_spreads_the_polls_of_its_waits_over_their_interval(
         self, new_trigger, slept
@@ -395,8 +389,11 @@ class TestFirstPoll:
         an_hour_ago = {"deferred_at": time.time() - 3600, "started_at": time.time() - 3600}
         for _ in range(20):
             await event_of(new_trigger(**an_hour_ago, poke_interval=60.0, timeout=7200.0))
-        assert 30 < max(slept) <= 66
+        assert 30 < max(slept) <= 60
         assert min(slept) < 30
+
+    def test_a_triggerer_knows_when_it_started(self):
+        assert time.time() - 3600 < module.STARTED_AT < time.time()
 
 
 def test_it_uses_nothing_that_the_oldest_airflow_lacks():

@@ -12,7 +12,6 @@ from airflow import __version__ as AIRFLOW_VERSION
 from packaging.version import Version
 
 from airflow_provider_roe.testing import Fault, JobPlan
-from airflow_provider_roe.triggers import _waiting
 from airflow_provider_roe.triggers.roe_agent import RoeAgentJobTrigger
 from dev.public_api import STORED_TRIGGERS
 
@@ -25,12 +24,6 @@ RUNS_ON = JobPlan(statuses=[(1, math.inf)])
 STORED = sorted((STORED_TRIGGERS / "RoeAgentJobTrigger").glob("*.json"))
 
 
-@pytest.fixture(autouse=True)
-def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_waiting, "HAND_OVER", 0)
-    monkeypatch.setattr(_waiting, "FIRST_POLL_SPREAD", 0)
-
-
 @pytest.fixture
 def new(roe: RoeSimulator, connect: Callable[..., None]) -> Callable[..., RoeAgentJobTrigger]:
     """Return a function that makes a trigger for jobs, each of which goes as a plan says."""
@@ -38,7 +31,8 @@ def new(roe: RoeSimulator, connect: Callable[..., None]) -> Callable[..., RoeAge
 
     def new(*plans: JobPlan, **arguments: Any) -> RoeAgentJobTrigger:
         now = time.time()
-        defaults = {"deferred_at": now, "started_at": now, "timeout": 60.0, "poke_interval": 0.05}
+        times = {"deferred_at": now, "started_at": now, "timeout": 60.0, "poke_interval": 0.05}
+        defaults = {"hand_over": 0.0} | times
         job_ids = [roe.run_agent({}, plan) for plan in plans]
         return RoeAgentJobTrigger(job_ids=job_ids, **defaults | arguments)
 
@@ -67,7 +61,7 @@ class TestWhatIsStored:
     async def test_what_a_release_has_stored_still_runs(self, stored, roe, connect):
         connect(roe)
         trigger = json.loads(stored.read_text())
-        now = {"job_ids": [roe.run_agent({}, ends(3))], "deferred_at": time.time(), "started_at": time.time()}
+        now = {"job_ids": [roe.run_agent({}, ends(3))], "deferred_at": time.time(), "hand_over": 0}
         assert now.keys() <= trigger["kwargs"].keys()
         now["organization_id"] = roe.organization_id
         event = await event_of(resolve_name(trigger["classpath"])(**trigger["kwargs"] | now))

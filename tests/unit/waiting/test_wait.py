@@ -18,7 +18,7 @@ from airflow_provider_roe.exceptions import (
     RoeNotFoundError,
     RoeUnavailableError,
 )
-from airflow_provider_roe.waiting.wait import HAND_OVER, Wait, seconds, the_query
+from airflow_provider_roe.waiting.wait import Wait, seconds, the_query
 
 if TYPE_CHECKING:
     from time_machine import TimeMachineFixture
@@ -339,10 +339,6 @@ class TestGoingOnElsewhere:
     def test_its_arguments_are_plain_json(self):
         arguments = new_wait(max_wait=10.0).arguments()
         assert json.loads(json.dumps(arguments)) == arguments
-
-
-def test_a_task_stays_away_longer_than_a_supervisor_s_heartbeat():
-    assert HAND_OVER == 15
 
 
 class TestAWaitWithoutEnd:
