@@ -99,7 +99,7 @@ class RoeAgentOperator(AgentJobTask, DurableTask):
     :param output_path: URL of a file for the outputs, as ``ObjectStoragePath`` takes it. The extension says
         the format: ``.jsonl`` or ``.parquet``. A mapped task needs one of its own. (templated)
     :param max_failed: How many of the jobs may fail before the task does. Default: none.
-    :param cancel_on_kill: Whether to cancel the jobs that still run when the task is killed, cleared or out
+    :param cancel_on_kill: Whether to cancel the jobs that still run when the task is killed or out
         of time.
     :param durable: Whether a retry attaches to the jobs of the try before. Airflow before 3.3 cannot.
     """

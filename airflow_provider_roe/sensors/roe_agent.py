@@ -45,7 +45,7 @@ class RoeAgentJobSensor(AgentJobTask, WaitingSensor):
         says. It wins over ``mode``.
     :param defer_after: Seconds, or a timedelta, to poll on the worker before deferring. By default 10, or 0
         (one poll) for a mapped task.
-    :param cancel_on_kill: Whether to cancel the jobs that still run when the task is killed, cleared or out
+    :param cancel_on_kill: Whether to cancel the jobs that still run when the task is killed or out
         of time. Default: not to, for something else has started them, and a worker that is shut down kills
         its tasks, too.
     :param kwargs: Arguments of all sensors, as for

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from airflow_provider_roe.client.retry import Retries
     from airflow_provider_roe.waiting.stored import AgentJobTriggerArguments
 
+#: States of a task that no try follows
+ENDED = ("success", "failed", "skipped", "upstream_failed", "removed")
+
 
 class RoeAgentJobTrigger(WaitingTrigger):
     """
@@ -81,16 +84,21 @@ class RoeAgentJobTrigger(WaitingTrigger):
         return "airflow_provider_roe.triggers.roe_agent.RoeAgentJobTrigger", dict(arguments)
 
     async def on_kill(self) -> None:
-        """Cancel the jobs, if somebody has ended the task; Airflow 3.3 also asks for it after a restart."""
+        """
+        Cancel the jobs, if somebody has ended the task.
+
+        Airflow asks for it as soon as the trigger is not this triggerer's any more: also where another one
+        has taken it over (3.3), has brought the task back, or where a new try already goes on with the jobs.
+        """
         if not self.cancel_on_kill:
             return
-        if await self._is_deferred():
-            self.log.info("The task is still deferred: its jobs go on, and another triggerer waits for them.")
+        if await self._goes_on():
+            self.log.info("The task has not ended: its jobs go on.")
             return
         async with SharedConnection.of(self.roe_conn_id, self.retry_window) as shared:
             await cancelling.acancel(AsyncClient(shared, self.organization_id), self.job_ids, self.log)
 
-    async def _is_deferred(self) -> bool:
+    async def _goes_on(self) -> bool:
         from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
         from asgiref.sync import sync_to_async
 
@@ -98,7 +106,7 @@ class RoeAgentJobTrigger(WaitingTrigger):
         states = await sync_to_async(RuntimeTaskInstance.get_task_states)(
             dag_id=ti.dag_id, task_ids=[ti.task_id], map_index=ti.map_index, run_ids=[ti.run_id]
         )
-        return "deferred" in states.get(ti.run_id, {}).values()
+        return any(state not in ENDED for state in states.get(ti.run_id, {}).values())
 
     async def _ask(self, client: AsyncClient, retries: Retries) -> AgentJobs:
         return self._all(await client.job_statuses(retries, self.job_ids))

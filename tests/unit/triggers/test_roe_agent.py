@@ -116,7 +116,7 @@ class TestOnKill:
         trigger._task_instance = SimpleNamespace(dag_id="dag", task_id="wait", run_id="run", map_index=3)
         return trigger
 
-    @pytest.mark.parametrize("state", ["failed", "success", "scheduled", None])
+    @pytest.mark.parametrize("state", ["failed", "success", "skipped"])
     async def test_it_cancels_what_still_runs_once_a_user_has_ended_the_task(
         self, roe, trigger, states, state
     ):
@@ -124,12 +124,26 @@ class TestOnKill:
         await trigger.on_kill()
         assert [job.cancelled for job in roe.jobs.values()] == [True, False]
 
-    async def test_it_leaves_all_alone_while_the_task_is_deferred(self, roe, trigger, states):
-        states["wait"] = "deferred"
+    async def test_or_has_deleted_it(self, roe, trigger, states):
+        states.clear()
+        await trigger.on_kill()
+        assert [job.cancelled for job in roe.jobs.values()] == [True, False]
+
+    @pytest.mark.parametrize(
+        "state",
+        [
+            pytest.param("deferred", id="another triggerer has taken it over"),
+            *("scheduled", "queued", "running"),  # brought back, or cleared: its jobs are waited for
+            pytest.param("up_for_retry", id="its next try will wait for them"),
+            pytest.param(None, id="cleared"),
+        ],
+    )
+    async def test_it_leaves_all_alone_while_the_task_goes_on(self, roe, trigger, states, state):
+        states["wait"] = state
         await trigger.on_kill()
         assert not any(job.cancelled for job in roe.jobs.values())
 
-    async def test_or_where_it_shall(self, roe, trigger):
+    async def test_and_where_it_shall(self, roe, trigger):
         trigger.cancel_on_kill = False
         await trigger.on_kill()
         assert roe.requests == []
