@@ -27,6 +27,7 @@ from tests.integration.things import QUERY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from contextlib import AbstractContextManager
 
     from airflow.triggers.base import BaseTrigger
 
@@ -112,15 +113,20 @@ async def only_event(trigger: BaseTrigger) -> Any:
     return event
 
 
-@contextmanager
 def midway(
     roe: RoeSimulator, thing_ids: Iterable[str], act: Callable[[], None], thing: Thing = QUERY
-) -> Iterator[None]:
+) -> AbstractContextManager[None]:
     """Act within the block as soon as each of what is waited for has been seen to run."""
+    return once(lambda: thing.answered(roe) >= set(thing_ids), act)
+
+
+@contextmanager
+def once(condition: Callable[[], bool], act: Callable[[], None]) -> Iterator[None]:
+    """Act within the block as soon as a condition holds."""
     gone = threading.Event()
 
     def watch() -> None:
-        while not thing.answered(roe) >= set(thing_ids):
+        while not condition():
             if gone.wait(0.005):
                 return
         act()

@@ -10,7 +10,7 @@ import pytest
 
 from airflow_provider_roe.hooks.roe import RoeHook
 from airflow_provider_roe.testing import JobPlan, QueryPlan
-from tests.integration.running import MODES, as_stored, each_mode, ending
+from tests.integration.running import MODES, as_stored, each_mode, ending, once
 from tests.integration.things import JOB, QUERY, each_thing
 
 UNKNOWN = "7d9c3b1e-52f4-4a8d-9e60-1b7f2c4d8a35"
@@ -113,7 +113,16 @@ class TestTheWholeWay:
 def test_rescheduled_polls_keep_the_distance_that_airflow_needs(roe, connect, thing, monkeypatch):
     monkeypatch.setattr("airflow_provider_roe.sensors._waiting.HAND_OVER", 0.5)
     connect(roe)
-    assert ending(thing.start(roe, seconds=1.2), "reschedule", thing).kind == "success"
+    thing_id = thing.start(roe)
+
+    def was_polled_three_times() -> bool:
+        return len(roe.requests_of(thing.call)) >= 3
+
+    def end() -> None:
+        thing.finish(roe, thing_id, "SUCCESS")
+
+    with once(was_polled_three_times, end):
+        assert ending(thing_id, "reschedule", thing).kind == "success"
     polls = [request.received_at for request in roe.requests_of(thing.call)]
-    assert len(polls) > 2
+    assert len(polls) > 3
     assert all((later - earlier).total_seconds() >= 0.45 for earlier, later in pairwise(polls))
