@@ -32,26 +32,36 @@ def look_up(conn_id: str, *, was_there: bool = False) -> RoeConnection:
     raise error  # here, so that it does not hold Airflow's as its context
 
 
-async def alook_up(conn_id: str, *, was_there: bool = False) -> RoeConnection:
-    """Return a connection's checked fields as :func:`look_up` does, without blocking the event loop."""
+async def alook_up(conn_id: str, *, was_there: bool = False, was_here: bool = True) -> RoeConnection:
+    """
+    Return a connection's checked fields as :func:`look_up` does, without blocking the event loop.
+
+    :param was_here: Whether it was found in this process. Else a task has found it on its worker.
+    """
     try:
         async with asyncio.timeout(LONGEST_LOOK_UP):
             return RoeConnection.read(await get_async_connection(conn_id))
     except Exception as e:
-        error = _explain(conn_id, e, was_there)
+        error = _explain(conn_id, e, was_there, was_here)
     raise error
 
 
-def _explain(conn_id: str, error: Exception, was_there: bool) -> RoeError:
+def _explain(conn_id: str, error: Exception, was_there: bool, was_here: bool = True) -> RoeError:
     """Return an error that says why. Airflow's own words may hold the key, and are left out."""
     match error:
         case RoeError():
             return error
+        case AirflowNotFoundException() if was_there and not was_here:
+            return RoeUnavailableError(
+                f"The triggerer does not find connection {conn_id!r}, though the task has found it on its worker:"
+                " set it where the triggerer runs, too, for variables and files of a worker's own are not seen"
+                " there. Or the secrets backend is out, of which Airflow says the same.",
+                cause="connection not found by the triggerer",
+            )
         case AirflowNotFoundException() if was_there:
             return RoeUnavailableError(
                 f"Airflow does not find connection {conn_id!r} here, though it was there before: a secrets"
-                " backend may be out, or it is gone, or it is set for the workers alone, and not where the"
-                " triggerer runs.",
+                " backend may be out, or it is gone.",
                 cause="connection not found",
             )
         case AirflowNotFoundException():

@@ -180,8 +180,8 @@ class SharedConnection:
             raise copy(self._failure)
         was_there = self._was_there
         try:
-            connection = await alook_up(self.conn_id, was_there=was_there)
             former = self._session
+            connection = await alook_up(self.conn_id, was_there=was_there, was_here=former is not None)
             if former is None or former.connection != connection:
                 self._session = await _open_session(connection)
                 if former:

@@ -63,6 +63,13 @@ def test_one_that_was_there_before_may_come_back(find):
         find("roe_nowhere", was_there=True)
 
 
+async def test_one_that_only_the_task_has_found_is_wanted_where_the_triggerer_runs():
+    with pytest.raises(
+        RoeUnavailableError, match="The triggerer does not find connection 'roe_nowhere'.* too"
+    ):
+        await alook_up("roe_nowhere", was_there=True, was_here=False)
+
+
 @pytest.mark.parametrize("was_there", [False, True])
 def test_a_field_that_cannot_be_used_is_an_input_error_in_any_case(find, roe, connect, was_there):
     connect(roe, retry_window=-1)

@@ -258,6 +258,7 @@ class TestTheConnection:
         event = await event_of(trigger)
         assert (event["outcome"], event["error"]) == ("error", "RoeUnavailableError")
         assert "Gave up after" in event["message"]
+        assert "set it where the triggerer runs, too" in event["message"]
         assert time.monotonic() - began >= 1
 
     async def test_nor_beyond_the_wait_s_timeout(self, new_trigger, monkeypatch):
