@@ -53,9 +53,9 @@ def _explain(conn_id: str, error: Exception, was_there: bool, was_here: bool = T
             return error
         case AirflowNotFoundException() if was_there and not was_here:
             return RoeUnavailableError(
-                f"The triggerer does not find connection {conn_id!r}, though the task has found it on its worker:"
-                " set it where the triggerer runs, too, for variables and files of a worker's own are not seen"
-                " there. Or the secrets backend is out, of which Airflow says the same.",
+                f"The triggerer does not find connection {conn_id!r}, though the task has found it on its"
+                " worker: set it where the triggerer runs, too, for a worker's own variables and files are"
+                " not seen there. Or the secrets backend is out, of which Airflow says the same.",
                 cause="connection not found by the triggerer",
             )
         case AirflowNotFoundException() if was_there:

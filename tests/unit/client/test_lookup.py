@@ -65,7 +65,7 @@ def test_one_that_was_there_before_may_come_back(find):
 
 async def test_one_that_only_the_task_has_found_is_wanted_where_the_triggerer_runs():
     with pytest.raises(
-        RoeUnavailableError, match="The triggerer does not find connection 'roe_nowhere'.* too"
+        RoeUnavailableError, match=r"The triggerer does not find connection 'roe_nowhere'.* too"
     ):
         await alook_up("roe_nowhere", was_there=True, was_here=False)
 

@@ -365,9 +365,14 @@ class TestLookingUpAgain:
 class TestRefusedKey:
     @pytest.fixture
     async def together(
-        self, roe: RoeSimulator, connect: Callable[..., None], query: str
+        self,
+        roe: RoeSimulator,
+        connect: Callable[..., None],
+        query: str,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> Callable[[int], Awaitable[list[Any]]]:
         """Return what asks many times at once, on a connection that is known already."""
+        monkeypatch.setattr(module, "MOST_A_SECOND", math.inf)
 
         async def together(times: int, then: Callable[[], None]) -> list[Any]:
             connect(roe, request_timeout=60)
