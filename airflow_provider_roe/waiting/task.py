@@ -15,6 +15,7 @@ from airflow_provider_roe.client.retry import Retries
 from airflow_provider_roe.exceptions import RoeError, RoeUnavailableError
 from airflow_provider_roe.links.roe import RoeLink
 from airflow_provider_roe.waiting.hand_over import executor_of, hand_over
+from airflow_provider_roe.waiting.supervisor import Supervisor
 from airflow_provider_roe.waiting.wait import CENTURY
 
 if TYPE_CHECKING:
@@ -125,7 +126,12 @@ class WaitingTask(BaseOperator):
     def _wait_for(self, wait: Wait, context: Context) -> dict[str, Any] | BaseException:
         """Wait on the worker, or leave for the triggerer; return what has ended well, or what to raise."""
         defer_at = time.time() + self._seconds_on_worker(context)
+        supervisor = Supervisor(context["ti"])
         while not (event := self._poll(wait, defer_at)):
+            if supervisor.is_gone:
+                return RoeError(
+                    "The process that supervised this one is gone: it stops, and Airflow tries the task anew."
+                )
             left_on_worker = defer_at - time.time()
             if left_on_worker <= 0:
                 self._defer(wait)

@@ -1,0 +1,37 @@
+"""
+The process that supervises a task's, and tells Airflow how it fares.
+
+Where it is killed, the task's process is left behind. Airflow takes the task for lost after a while and tries
+it again, and what has been left behind would poll on beside that try.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+
+class Supervisor:
+    """
+    The parent of this process, if it is the supervisor of a task.
+
+    A task that is run by ``dag.test()`` or Airflow's command line has none, and may outlive its parent.
+
+    :param ti: The task's instance.
+    """
+
+    def __init__(self, ti: Any) -> None:
+        self._pid = os.getppid() if _has_one(ti) else None
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it was there and is no more."""
+        return self._pid is not None and os.getppid() != self._pid
+
+
+def _has_one(ti: Any) -> bool:
+    runner = sys.modules.get("airflow.sdk.execution_time.task_runner")
+    if runner is None:  # Airflow 2.11
+        return getattr(ti, "job_id", None) is not None
+    return type(getattr(runner, "SUPERVISOR_COMMS", None)).__name__ == "CommsDecoder"

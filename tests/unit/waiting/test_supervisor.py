@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_roe.testing import QueryPlan
+from airflow_provider_roe.waiting.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+RUNNER = "airflow.sdk.execution_time.task_runner"
+
+
+LEFT_BEHIND = """
+import os, sys, time
+from types import SimpleNamespace
+from airflow_provider_roe.sensors.roe import RoeQueryStatusSensor
+from airflow_provider_roe.waiting import supervisor
+
+if os.fork():
+    time.sleep(600)
+supervisor._has_one = lambda ti: True
+ti = SimpleNamespace(map_index=-1, xcom_push=print)
+sensor = RoeQueryStatusSensor(task_id="wait", query_id=sys.argv[1], poke_interval=0.05, timeout=600)
+try:
+    sensor.execute({"ti": ti})
+except Exception as e:
+    print(e)
+"""
+
+
+class CommsDecoder:
+    """Stands for what a task on a worker has of that name: its socket to the supervisor."""
+
+
+class InProcessSupervisorComms:
+    """Stands for what ``dag.test()`` has in its place."""
+
+
+@pytest.fixture
+def run_by(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Return a function that lets a task be run by a worker or not; it returns the task's instance."""
+
+    def run_by(worker: bool) -> SimpleNamespace:
+        if RUNNER in sys.modules:
+            comms = CommsDecoder() if worker else InProcessSupervisorComms()
+            monkeypatch.setattr(f"{RUNNER}.SUPERVISOR_COMMS", comms, raising=False)
+        return SimpleNamespace(job_id=7 if worker else None, map_index=-1, xcom_push=print)
+
+    return run_by
+
+
+@pytest.mark.parametrize(("worker", "is_gone"), [(True, True), (False, False)], ids=["worker", "dag.test"])
+def test_only_a_task_on_a_worker_has_one(run_by, monkeypatch, worker, is_gone):
+    supervisor = Supervisor(run_by(worker))
+    assert not supervisor.is_gone
+    monkeypatch.setattr(os, "getppid", lambda: 1)
+    assert supervisor.is_gone == is_gone
+
+
+def test_a_poking_task_that_a_killed_supervisor_leaves_behind_polls_no_more(roe, connect):
+    connect(roe)
+    query_id = roe.submit("SELECT 1", QueryPlan([("STARTED", math.inf)]))
+    with subprocess.Popen(
+        [sys.executable, "-c", LEFT_BEHIND, query_id], stdout=subprocess.PIPE
+    ) as supervisor:
+        until(lambda: len(roe.requests_of("status")) > 2)
+        supervisor.kill()
+        said, _ = supervisor.communicate(timeout=60)  # until the process that is left behind ends, too
+    assert b"The process that supervised this one is gone" in said
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
