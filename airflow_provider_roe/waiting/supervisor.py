@@ -2,7 +2,7 @@
 The process that supervises a task's, and tells Airflow how it fares.
 
 Where it is killed, the task's process is left behind. Airflow takes the task for lost after a while and tries
-it again, and what has been left behind would poll on beside that try.
+it again, and what has been left behind would go on beside that try.
 """
 
 from __future__ import annotations
@@ -24,10 +24,20 @@ class Supervisor:
     def __init__(self, ti: Any) -> None:
         self._pid = os.getppid() if _has_one(ti) else None
 
-    @property
-    def is_gone(self) -> bool:
-        """Whether it was there and is no more."""
-        return self._pid is not None and os.getppid() != self._pid
+    def end_if_gone(self, log: Any) -> None:
+        """
+        End this process if the supervisor was there and is no more.
+
+        It raises nothing, for that would run the callbacks of a task which has not failed, and Airflow 2.11
+        would write the failure over what its next try has become.
+
+        :param log: A logger, which is told.
+        """
+        if self._pid is not None and os.getppid() != self._pid:
+            log.error(
+                "The process that supervised this one is gone: it ends, and Airflow tries the task anew."
+            )
+            os._exit(1)
 
 
 def _has_one(ti: Any) -> bool:

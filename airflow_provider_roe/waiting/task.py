@@ -128,14 +128,12 @@ class WaitingTask(BaseOperator):
         defer_at = time.time() + self._seconds_on_worker(context)
         supervisor = Supervisor(context["ti"])
         while not (event := self._poll(wait, defer_at)):
-            if supervisor.is_gone:
-                return RoeError(
-                    "The process that supervised this one is gone: it stops, and Airflow tries the task anew."
-                )
             left_on_worker = defer_at - time.time()
             if left_on_worker <= 0:
                 self._defer(wait)
             time.sleep(min(wait.next_interval(), left_on_worker))
+            supervisor.end_if_gone(self.log)
+        supervisor.end_if_gone(self.log)
         return self._outcome(event)
 
     def _seconds_on_worker(self, context: Context) -> float:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import math
 import os
 import subprocess
@@ -16,6 +17,7 @@ from airflow_provider_roe.waiting.supervisor import Supervisor
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+LOG = logging.getLogger("roe.tests")
 RUNNER = "airflow.sdk.execution_time.task_runner"
 
 
@@ -24,16 +26,18 @@ import os, sys, time
 from types import SimpleNamespace
 from airflow_provider_roe.sensors.roe import RoeQueryStatusSensor
 from airflow_provider_roe.waiting import supervisor
+from airflow_provider_roe.waiting.wait import Wait
 
 if os.fork():
     time.sleep(600)
 supervisor._has_one = lambda ti: True
+Wait.next_interval = lambda self: 3.0
 ti = SimpleNamespace(map_index=-1, xcom_push=print)
-sensor = RoeQueryStatusSensor(task_id="wait", query_id=sys.argv[1], poke_interval=0.05, timeout=600)
+sensor = RoeQueryStatusSensor(task_id="wait", query_id=sys.argv[1], timeout=600)
 try:
-    sensor.execute({"ti": ti})
-except Exception as e:
-    print(e)
+    print("It returned", sensor.execute({"ti": ti}))
+except BaseException as e:
+    print("It raised", e)
 """
 
 
@@ -58,12 +62,17 @@ def run_by(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     return run_by
 
 
-@pytest.mark.parametrize(("worker", "is_gone"), [(True, True), (False, False)], ids=["worker", "dag.test"])
-def test_only_a_task_on_a_worker_has_one(run_by, monkeypatch, worker, is_gone):
+@pytest.mark.parametrize(("worker", "ends"), [(True, True), (False, False)], ids=["worker", "dag.test"])
+def test_only_a_task_on_a_worker_has_one(run_by, monkeypatch, caplog, worker, ends):
+    exits: list[int] = []
+    monkeypatch.setattr(os, "_exit", exits.append)
     supervisor = Supervisor(run_by(worker))
-    assert not supervisor.is_gone
+    supervisor.end_if_gone(LOG)
+    assert exits == []
     monkeypatch.setattr(os, "getppid", lambda: 1)
-    assert supervisor.is_gone == is_gone
+    supervisor.end_if_gone(LOG)
+    assert exits == [1] * ends
+    assert ("The process that supervised this one is gone" in caplog.text) == ends
 
 
 def test_a_poking_task_that_a_killed_supervisor_leaves_behind_polls_no_more(roe, connect):
@@ -72,10 +81,13 @@ def test_a_poking_task_that_a_killed_supervisor_leaves_behind_polls_no_more(roe,
     with subprocess.Popen(
         [sys.executable, "-c", LEFT_BEHIND, query_id], stdout=subprocess.PIPE
     ) as supervisor:
-        until(lambda: len(roe.requests_of("status")) > 2)
-        supervisor.kill()
+        until(lambda: len(roe.requests_of("status")) == 2)
+        supervisor.kill()  # in the pause of 3 s
         said, _ = supervisor.communicate(timeout=60)  # until the process that is left behind ends, too
     assert b"The process that supervised this one is gone" in said
+    assert b"It returned" not in said
+    assert b"It raised" not in said
+    assert len(roe.requests_of("status")) == 2
 
 
 def until(condition: Callable[[], bool]) -> None:
