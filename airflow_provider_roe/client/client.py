@@ -18,6 +18,7 @@ from airflow_provider_roe.client.connection import RoeConnection
 from airflow_provider_roe.client.lookup import KEY_CHANGED, look_up
 from airflow_provider_roe.client.together import Together
 from airflow_provider_roe.exceptions import RoeAuthenticationError, RoeRequestError, RoeUnavailableError
+from airflow_provider_roe.metrics import OF_TASK, OF_TRIGGERER
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -33,6 +34,15 @@ T = TypeVar("T")
 # Threads that share a client look up and replace its connection one at a time. One lock for all clients, for
 # Airflow copies operators, and a client with a lock of its own could not be copied.
 _replacing = threading.RLock()
+
+
+def _name(call: Callable[..., object]) -> str:
+    return getattr(call, "__name__", "other")
+
+
+def _cause(error: RoeUnavailableError) -> str:
+    """Return one of few words for why a request failed: the status code, if there was an answer."""
+    return str(error.status_code or "no_answer")
 
 
 class Client:
@@ -94,7 +104,11 @@ class Client:
                     raise
                 refused, calls.refusal = calls, e
             except RoeUnavailableError as e:
-                time.sleep(retries.pause(e, self.retry_window))
+                OF_TASK.count("roe.failures", conn_id=self._conn_id, cause=_cause(e))
+                pause = retries.pause(e, self.retry_window)
+                time.sleep(pause)
+                if e.status_code == 429:
+                    OF_TASK.time("roe.held_back", pause, conn_id=self._conn_id)
             else:
                 retries.over()
                 return answer
@@ -103,6 +117,7 @@ class Client:
         self, calls: Calls, call: Callable[Concatenate[Calls, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Make a call once."""
+        OF_TASK.count("roe.requests", conn_id=self._conn_id, call=_name(call))
         try:
             return call(calls, *args, **kwargs)
         except RoeRequestError as e:
@@ -147,16 +162,20 @@ class AsyncClient:
             try:
                 turn = await self._shared.turn(retries, refused)
                 async with turn:
+                    OF_TRIGGERER.count("roe.requests", conn_id=self._shared.conn_id, call=_name(call))
                     answer = await call(AsyncCalls(turn, self._organization_id), *args, **kwargs)
             except RoeAuthenticationError as e:
                 if refused:
                     raise
                 refused, turn.refusal = turn, e
             except RoeUnavailableError as e:
-                window, hold = self._shared.retry_window, self._shared.hold
+                window, hold, began = self._shared.retry_window, self._shared.hold, time.monotonic()
+                OF_TRIGGERER.count("roe.failures", conn_id=self._shared.conn_id, cause=_cause(e))
                 await asyncio.sleep(retries.pause(e, window))
-                if e.status_code == 429 and not hold.is_on:  # it was shorter than the pause
-                    await hold.return_in_turn(retries.left(window))
+                if e.status_code == 429:
+                    if not hold.is_on:  # it was shorter than the pause
+                        await hold.return_in_turn(retries.left(window))
+                    OF_TRIGGERER.time("roe.held_back", time.monotonic() - began, conn_id=self._shared.conn_id)
             else:
                 retries.over()
                 return answer

@@ -26,6 +26,7 @@ from airflow_provider_roe.exceptions import (
     RoeRequestError,
     RoeUnavailableError,
 )
+from airflow_provider_roe.metrics import OF_TRIGGERER
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -92,10 +93,12 @@ class SharedConnection:
                 shared._was_there, shared._failure = True, None
             shared._retry_window = retry_window
         shared._holders += 1
+        OF_TRIGGERER.level("roe.waits", shared._holders, conn_id=conn_id)
         try:
             yield shared
         finally:
             shared._holders -= 1
+            OF_TRIGGERER.level("roe.waits", shared._holders, conn_id=conn_id)
             if not shared._holders:
                 del connections[conn_id]
                 if shared._session:
@@ -126,7 +129,9 @@ class SharedConnection:
         ready_by = clock() + retries.left(self.retry_window)
         while True:
             if self.hold.is_on:
-                await self.hold.wait(ready_by - clock())
+                began = clock()
+                await self.hold.wait(ready_by - began)
+                OF_TRIGGERER.time("roe.held_back", clock() - began, conn_id=self.conn_id)
             session = await self._current_session(retries, refused)
             give_up_at = clock() + session.connection.request_timeout
             place = await self._place(session.connection, give_up_at)

@@ -145,9 +145,9 @@ class RoeSQLTask(SubmittingTask, common.BaseSQLOperator):
         wait.first_interval = FIRST_INTERVAL
         return wait
 
-    def _outcome(self, event: Any) -> dict[str, Any] | BaseException:
+    def _outcome(self, event: Any, context: Context) -> dict[str, Any] | BaseException:
         """Return what has ended well, or what the task raises; with Roe's reason, for DB-API errors."""
-        outcome = super()._outcome(event)
+        outcome = super()._outcome(event, context)
         if isinstance(outcome, RoeQueryFailedError):
             outcome.status, outcome.reason = event.get("status"), event.get("reason")
         return outcome
@@ -220,7 +220,7 @@ class _Queries:
         if self._next < self._ended:
             return
         if self._next == self._ended:
-            outcome = task._outcome(self._event)
+            outcome = task._outcome(self._event, self.context)
         else:
             wait = task._new_wait(time.time())
             wait.tell_start(task.roe_conn_id)

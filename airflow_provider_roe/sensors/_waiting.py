@@ -86,7 +86,8 @@ class WaitingSensor(WaitingTask, BaseSensorOperator):
         if event is None:
             wait.troubles.sum_up()
             return False
-        outcome = self._outcome(event)
+        self._measure(wait, event)
+        outcome = self._outcome(event, context)
         if isinstance(outcome, BaseException):
             raise outcome
         return PokeReturnValue(True, self._finish(outcome, context))

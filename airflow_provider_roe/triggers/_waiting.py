@@ -14,6 +14,7 @@ from airflow_provider_roe.client.client import AsyncClient
 from airflow_provider_roe.client.retry import Retries
 from airflow_provider_roe.client.shared import SharedConnection
 from airflow_provider_roe.exceptions import RoeError
+from airflow_provider_roe.metrics import OF_TRIGGERER
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -68,6 +69,8 @@ class WaitingTrigger(BaseTrigger):
                 "error": RoeError.__name__,
                 "message": f"The wait broke off in the triggerer: {type(e).__name__}: {e}",
             }
+        seconds = time.time() - self.wait.started_at
+        OF_TRIGGERER.time("roe.wait.duration", seconds, conn_id=self.roe_conn_id, outcome=event["outcome"])
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]
 
     async def _watch(self) -> Event:

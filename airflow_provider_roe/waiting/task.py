@@ -11,9 +11,11 @@ from airflow import __version__ as AIRFLOW_VERSION
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator
 
 from airflow_provider_roe import exceptions
+from airflow_provider_roe.api.base import read_time
 from airflow_provider_roe.client.retry import Retries
 from airflow_provider_roe.exceptions import RoeError, RoeUnavailableError
 from airflow_provider_roe.links.roe import RoeLink
+from airflow_provider_roe.metrics import OF_TASK
 from airflow_provider_roe.waiting.hand_over import executor_of, hand_over
 from airflow_provider_roe.waiting.supervisor import Supervisor
 from airflow_provider_roe.waiting.wait import CENTURY
@@ -91,7 +93,7 @@ class WaitingTask(BaseOperator):
 
     def execute_complete(self, context: Context, event: Any = None) -> Any:
         """Finish the task after the trigger's event."""
-        outcome = self._outcome(event)
+        outcome = self._outcome(event, context)
         if isinstance(outcome, BaseException):
             raise outcome
         self.log.info("%s ended as %s", self._subject_of(outcome).capitalized, outcome["status"])
@@ -134,7 +136,22 @@ class WaitingTask(BaseOperator):
             time.sleep(min(wait.next_interval(), left_on_worker))
             supervisor.end_if_gone(self.log)
         supervisor.end_if_gone(self.log)
-        return self._outcome(event)
+        self._measure(wait, event)
+        return self._outcome(event, context)
+
+    def _measure(self, wait: Wait, event: Event) -> None:
+        """Tell operators of Airflow how long a wait was that has ended on the worker."""
+        seconds = time.time() - wait.started_at
+        OF_TASK.time("roe.wait.duration", seconds, conn_id=self.roe_conn_id, outcome=event["outcome"])
+
+    def _measure_lateness(self, ended: dict[str, Any], context: Context) -> None:
+        """Tell how long ago that ended which was waited for, or the task began, if that was later."""
+        times = [read_time(each.get("finished_at")) for each in ended.get("jobs", [ended])]
+        known = [moment.timestamp() for moment in times if moment]
+        began = getattr(context["ti"], "start_date", None)
+        if known:
+            end = max(*known, began.timestamp() if began else 0)
+            OF_TASK.time("roe.wait.lateness", time.time() - end, conn_id=self.roe_conn_id)
 
     def _seconds_on_worker(self, context: Context) -> float:
         if not self.deferrable:
@@ -191,7 +208,7 @@ class WaitingTask(BaseOperator):
         key, kind = self.ended
         return isinstance(ended.get(key), kind)
 
-    def _outcome(self, event: Any) -> dict[str, Any] | BaseException:
+    def _outcome(self, event: Any, context: Context) -> dict[str, Any] | BaseException:
         """
         Return what has ended well, or what the task raises.
 
@@ -199,6 +216,7 @@ class WaitingTask(BaseOperator):
         """
         match event:
             case {"outcome": "success", "ended": {"status": str()} as ended} if self._names_it(ended):
+                self._measure_lateness(ended, context)
                 return dict(ended)
             case {"outcome": "failed", "message": str(message)}:
                 return self._failure(self.has_failed(message))

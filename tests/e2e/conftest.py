@@ -25,6 +25,7 @@ from dev.local_airflow_2 import LocalAirflow2
 from dev.local_postgres import AVAILABLE, LocalPostgres
 from tests.e2e.browser import open_page
 from tests.e2e.running import Waits, are_waited_for, until
+from tests.statsd import Statsd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -112,18 +113,28 @@ def fernet_key() -> str:
 
 
 @pytest.fixture(scope="session")
+def statsd() -> Iterator[Statsd]:
+    """The server to which Airflow sends the metrics of this package."""
+    with Statsd() as statsd:
+        yield statsd
+
+
+@pytest.fixture(scope="session")
 def airflow(
     roe: RoeSimulator,
     postgres: LocalPostgres | None,
     names: HostNames,
     fernet_key: str,
+    statsd: Statsd,
     dags: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[LocalAirflow]:
     """Airflow with two triggerers, which has the connections of these tests in its database."""
     home = tmp_path_factory.mktemp("airflow")
     database = postgres and postgres.sql_alchemy_conn
-    env = names.env | {"AIRFLOW__CORE__FERNET_KEY": fernet_key, "AIRFLOW__CORE__PARALLELISM": "12"}
+    env = (
+        names.env | statsd.env | {"AIRFLOW__CORE__FERNET_KEY": fernet_key, "AIRFLOW__CORE__PARALLELISM": "12"}
+    )
     if not AIRFLOW_2:
         env |= {"AIRFLOW__CORE__XCOM_BACKEND": "failing_xcom.FailingXCom"}
     new_airflow = LocalAirflow2 if AIRFLOW_2 else LocalAirflow

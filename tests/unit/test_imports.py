@@ -21,7 +21,7 @@ PACKAGE = "airflow_provider_roe"
 LAYERS = [
     {"__init__", "defaults", "exceptions"},
     {"get_provider_info"},
-    {"api"},
+    {"api", "metrics"},
     {"client", "links"},
     {"waiting", "results", "openlineage"},
     {"sql"},
