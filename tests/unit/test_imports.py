@@ -25,7 +25,7 @@ LAYERS = [
     {"client", "links"},
     {"waiting", "results", "openlineage"},
     {"sql"},
-    {"hooks"},
+    {"hooks", "retry_policy"},
     {"triggers"},
     {"operators"},
     {"sensors"},  # what both have in common lies beside the operators
