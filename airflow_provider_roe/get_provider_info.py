@@ -55,8 +55,9 @@ PLACEHOLDERS = {
     "login": "UUID of your organization",
     "password": "An API key of that organization",
     "host": defaults.BASE_URL,
-    # Airflow 3.3.2 refuses to test a stored connection that has none: its Test button then sends port 0.
-    "port": "443 (Airflow's Test button needs one here)",
+    # Airflow 3.3.2 refuses to test a stored connection that has none: its Test button then sends port 0,
+    # which 3.4 takes for none.
+    "port": "443 (before Airflow 3.4, the Test button needs one)",
 }
 
 

@@ -76,7 +76,7 @@ class TestConnectionForm:
             ("host", "https://api.roe-ai.com"),
             ("login", "UUID of your organization"),
             ("password", "An API key of that organization"),
-            ("port", "443 (Airflow's Test button needs one here)"),
+            ("port", "443 (before Airflow 3.4, the Test button needs one)"),
         ):
             expect(form.locator(f"input[name={name}]")).to_have_attribute("placeholder", placeholder)
         expect(form.locator("input[name=password]")).to_have_attribute("type", "password")
