@@ -37,8 +37,8 @@ test: $(READY) ## all tests, on the newest Airflow
 	  wait $$others; others=$$?; cat .cache/other-tests.log; \
 	  [ $$others = 0 ] || $(OTHERS) $(ALONE); others=$$?; exit $$((e2e + others))
 
-# Each has an environment of its own: noxfile.py. One line alone is test-line-2.11-3.12, for instance.
-test-lines: $(READY) ## unit and integration tests on Airflow 2.11, 3.0 and the newest, on several Pythons
+# Each has an environment of its own: noxfile.py. One line alone is test-line-2.11-3.11, for instance.
+test-lines: $(READY) ## unit and integration tests on Airflow 2.11, 3.0, the newest and the next, on several Pythons
 	@nice $(NOX) -s line
 
 test-line-%: $(READY)
@@ -108,11 +108,13 @@ $(UV):
 	@touch $@
 
 # For the oldest Python that is supported: what installs there installs on the newer ones.
-# What Airflow 3.0.0 wants of universal-pathlib it does not say.
+# What Airflow 3.0.0 wants of universal-pathlib it does not say. The next Airflow may be a pre-release, and nothing else.
 constraints: $(UV) ## renew constraints/ with the newest versions
-	@for line in 2.11:test 3.0:test 3:dev 3-s3:s3; do \
+	@for line in 2.11:test 3.0:test 3:dev 3-s3:s3 3.4:test; do \
 	  case $$line in 2.11:*) wanted='apache-airflow>=2.11,<3';; \
-	    3.0:*) wanted='apache-airflow==3.0.0 universal-pathlib<0.3';; *) wanted='apache-airflow>=3';; esac; \
+	    3.0:*) wanted='apache-airflow==3.0.0 universal-pathlib<0.3';; \
+	    3.4:*) wanted='apache-airflow>=3.4.0b2 apache-airflow-core>=3.4.0b2 apache-airflow-task-sdk>=1.4.0b2';; \
+	    *) wanted='apache-airflow>=3';; esac; \
 	  printf '%s\n' $$wanted > .cache/line.txt; \
 	  $(UV) pip compile -q --upgrade --no-header --no-annotate --python-version 3.11 -c .cache/line.txt \
 	    pyproject.toml --group $${line#*:} -o constraints/airflow-$${line%:*}.txt || exit 1; done

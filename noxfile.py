@@ -23,18 +23,31 @@ if shutil.which("pyenv"):
 signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 #: Airflow and Python; what `make test` runs on is not among them
-LINES = ["2.11-3.11", "2.11-3.12", "3.0-3.11", "3.0-3.12", "3-3.13"]
+LINES = ["2.11-3.11", "3.0-3.12", "3-3.13", "3.4-3.12"]
 
-
-#: What takes longest and has nothing to do with Airflow's version, or needs the newest: `make test` runs it
-ELSEWHERE = [
+#: Takes minutes: `make test` runs it
+ONCE = ["tests/integration/test_large_results.py"]
+#: Slow, and the same with every Airflow, or in need of the newest: `make test` runs it, and 3-3.13
+ON_THE_NEWEST = [
+    "tests/integration/test_faults.py",
     "tests/integration/test_killed_submission.py",
     "tests/integration/test_many_waits.py",
-    "tests/integration/test_large_results.py",
+    "tests/unit/client/test_client.py",
+    "tests/unit/client/test_pace.py",
+    "tests/unit/client/test_retry.py",
+    "tests/unit/client/test_shared.py",
     "tests/unit/client/test_submission.py",
     "tests/unit/client/test_together.py",
-    "tests/unit/sql/test_literals.py",
+    "tests/unit/client/test_transport.py",
+    "tests/unit/client/test_trouble.py",
+    "tests/unit/results/test_clickhouse.py",
+    "tests/unit/results/test_clickhouse_cells.py",
+    "tests/unit/results/test_spool.py",
+    "tests/unit/sql",
+    "tests/unit/testing/test_agents.py",
     "tests/unit/testing/test_clickhouse.py",
+    "tests/unit/testing/test_faults.py",
+    "tests/unit/testing/test_sql.py",
 ]
 
 
@@ -44,7 +57,7 @@ def line(session: nox.Session, line: str) -> None:
     """Test a line of Airflow; the first also end to end, with the examples and its form in a browser."""
     install(session, line, "test")
     session.run("python", "-c", "import airflow; print('Airflow', airflow.__version__)")
-    elsewhere = [f"--ignore={path}" for path in ELSEWHERE]
+    elsewhere = [f"--ignore={path}" for path in (ONCE if line == "3" else [*ONCE, *ON_THE_NEWEST])]
     beside = ["-n", "2", "--dist", "worksteal"]
     run_tests(session, "tests/unit", "tests/integration", *elsewhere, beside=beside)
     if session.name == "line(2.11-3.11)":

@@ -16,7 +16,7 @@ from airflow_provider_roe.testing.simulator import DEFAULT_ORGANIZATION_ID
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
-pytest_plugins = ["airflow_provider_roe.testing.fixtures"]
+pytest_plugins = ["airflow_provider_roe.testing.fixtures", "tests.known_failures"]
 
 # Ended by make, a run leaves no more behind than after Ctrl-C.
 signal.signal(signal.SIGTERM, signal.default_int_handler)
