@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 from airflow.providers.common.compat.sdk import BaseHook
+from hypothesis import HealthCheck, settings
 
 from airflow_provider_roe.client import lookup
 from airflow_provider_roe.testing import QueryPlan, RoeSimulator
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
     from airflow_provider_roe.api.queries import QueryStatus
     from airflow_provider_roe.hooks.roe import RoeHook
+
+# A busy machine is slow, and the first texts of all take a table of all characters.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 @pytest.fixture(autouse=True)

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +64,9 @@ def processes_of(process: psutil.Process) -> list[psutil.Process]:
 )
 def test_cells_are_what_the_client_reads_or_clickhouse_s_text(results, cells, type_key, key):
     known = [json.loads(line) for line in CELLS.read_text(encoding="utf-8").splitlines()]
+    for cell in known:
+        if cell["type"] == "IPv6":  # of which Python 3.13 writes the end of some otherwise
+            cell["client_text"] = str(ip_address(cell["client_text"]))
     found = results(";\n".join(cell["sql"] for cell in known), cells=cells)
     assert [(result["column_types"], result["result_rows"]) for result in found] == [
         ([cell[type_key]], [[cell[key]]]) for cell in known
