@@ -60,7 +60,7 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             "host": server.url if known else server,
             "login": organization_id or (server.organization_id if known else None),
             "password": api_key or (server.api_key if known else "a-key"),
-            "extra": {"request_timeout": 5, "retry_window": 0} | extra,
+            "extra": {"request_timeout": 30, "retry_window": 0} | extra,
         }
         monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(fields))
 
