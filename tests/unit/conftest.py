@@ -12,6 +12,7 @@ from airflow.providers.common.compat.sdk import BaseHook
 
 from airflow_provider_roe.client import lookup
 from airflow_provider_roe.testing import QueryPlan, RoeSimulator
+from dev.patience import patient
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -82,7 +83,7 @@ def left_open(roe: RoeSimulator) -> Callable[[int], Awaitable[bool]]:
     before = to_roe()
 
     async def left_open(number: int) -> bool:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(patient(30)):
             while len(to_roe() - before) != number:  # noqa: ASYNC110 - the simulator closes them in another thread
                 await asyncio.sleep(0.01)
         return True
@@ -113,7 +114,7 @@ def asked(roe: RoeSimulator) -> Callable[..., Awaitable[None]]:
     """Return what waits until the simulator has had so many requests, or has answered them with a code."""
 
     async def asked(times: int, code: int | None = None) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(patient(30)):
             while sum(code in (None, request.status_code) for request in roe.requests) < times:  # noqa: ASYNC110 - they come in another thread
                 await asyncio.sleep(0.01)
 

@@ -23,6 +23,7 @@ from airflow_provider_roe.exceptions import (
     RoeUnavailableError,
 )
 from airflow_provider_roe.testing import Fault, RoeSimulator
+from dev.patience import patient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +45,7 @@ class Blocking:
         together = threading.Barrier(times)
 
         def ask() -> Any:
-            together.wait(10)
+            together.wait(patient(10))
             try:
                 return self.client.call(retries(), Calls.status, query_id)
             except RoeRequestError as e:
