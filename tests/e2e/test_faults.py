@@ -132,7 +132,7 @@ def cells(
         plan = RUNS if cell.row.make else QueryPlan(ends_as=cell.end)
         cell.query_id = services.get(cell.row.name, roe).submit("SELECT 1", plan)
     waits = Waits(airflow, lambda mode: [cell.arguments for cell in CELLS if cell.mode == mode])
-    deadline = time.monotonic() + 600
+    deadline = time.monotonic() + patient(600)
     is_mended = False
     while not all(cell.task.get("state") in ENDED for cell in CELLS):
         assert time.monotonic() < deadline, [str(cell) for cell in CELLS if cell.task["state"] not in ENDED]
@@ -146,7 +146,7 @@ def cells(
         ):
             is_mended = True
             unreachable.mend(names)
-        time.sleep(1)
+        time.sleep(2)  # to list all of them keeps Airflow's API server busy
     return CELLS
 
 
