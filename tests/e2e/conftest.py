@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 import threading
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
@@ -46,23 +43,6 @@ collect_ignore = sorted(ON_AIRFLOW_3 - ON_AIRFLOW_2 if AIRFLOW_2 else ON_AIRFLOW
 def roe() -> Iterator[RoeSimulator]:
     with RoeSimulator() as roe:
         yield roe
-
-
-@pytest.fixture(scope="session")
-def database_env(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Environment of an Airflow that has a database and runs nothing, for commands and ``dag.test()``."""
-    env = os.environ | {
-        "AIRFLOW_HOME": str(tmp_path_factory.mktemp("airflow-home")),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
-    }
-    migration = [sys.executable, "-m", "airflow", "db", "migrate"]
-    subprocess.run(migration, env=env, check=True, capture_output=True, timeout=120)
-    return env
-
-
-@pytest.fixture(scope="session")
-def example_dags() -> Path:
-    return EXAMPLE_DAGS
 
 
 @pytest.fixture(scope="session")
