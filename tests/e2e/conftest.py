@@ -49,15 +49,14 @@ def roe() -> Iterator[RoeSimulator]:
 def dags(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the examples and, which need Airflow 3, the DAGs of these tests."""
     dags = tmp_path_factory.mktemp("dags")
+    # It may take longer to start a task than the simulated queries take, which have to be waited for.
+    for example in EXAMPLE_DAGS.glob("*.py"):
+        code = re.sub(r'\["STARTED", 1\d\]', '["STARTED", 40]', example.read_text())
+        (dags / example.name).write_text(code)
     if AIRFLOW_2:
-        # It may take longer to start a task than the simulated queries take, which have to be waited for.
-        for example in EXAMPLE_DAGS.glob("*.py"):
-            code = re.sub(r'\["STARTED", \d+\]', '["STARTED", 45]', example.read_text())
-            (dags / example.name).write_text(code)
         (dags / "sql_deferrable.py").symlink_to(DAGS / "sql_deferrable.py")
     else:
-        for source in (DAGS, EXAMPLE_DAGS):
-            (dags / source.name).symlink_to(source)
+        (dags / DAGS.name).symlink_to(DAGS)
     return dags
 
 
