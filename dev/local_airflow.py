@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 import requests
 
+from dev.patience import patient
 from dev.processes import Component, free_ports, is_listening, stop_all
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class LocalAirflow:
         start_timeout: float = 180,
     ) -> None:
         self.home = home.resolve()
-        self._start_timeout = start_timeout
+        self._start_timeout = patient(start_timeout)
         self._ports = free_ports(3)
         self.url = f"http://127.0.0.1:{self._ports[0]}"
         self.sql_alchemy_conn = sql_alchemy_conn or f"sqlite:///{self.home / 'airflow.db'}"
@@ -141,27 +142,31 @@ class LocalAirflow:
             self._migration.wait(self._start_timeout)
             for component in self._components.values():
                 component.start()
-            self.wait_until_healthy(deadline - time.monotonic())
+            self._wait_until_healthy(deadline)
         except BaseException:
             self.stop()
             raise
 
     def wait_until_healthy(self, timeout: float) -> None:
         """Wait until Airflow finds all of its parts healthy; that a component has ended is an error."""
-        deadline = time.monotonic() + timeout
+        self._wait_until_healthy(time.monotonic() + patient(timeout))
+
+    def _wait_until_healthy(self, deadline: float) -> None:
+        began = time.monotonic()
         health: dict[str, Any] = {}
         while time.monotonic() < deadline:
             for component in self._components.values():
                 if component.exit_code() is not None:
                     raise LocalAirflowError(component.obituary())
             try:
-                health = self._http.get(f"{self.url}/{self.HEALTH}", timeout=10).json()
+                health = self._http.get(f"{self.url}/{self.HEALTH}", timeout=patient(10)).json()
                 if all(health[part]["status"] == "healthy" for part in self.PARTS):
                     return
             except requests.RequestException:
                 pass  # not listening yet
             time.sleep(0.25)
-        raise LocalAirflowError(f"Airflow is not healthy after {timeout:.0f} s: {health or 'no answer'}")
+        seconds = time.monotonic() - began
+        raise LocalAirflowError(f"Airflow is not healthy after {seconds:.0f} s: {health or 'no answer'}")
 
     def stop(self, grace: float = 5) -> None:
         """End every process that was started, also indirectly; a further Ctrl-C waits until that is done."""
@@ -184,19 +189,21 @@ class LocalAirflow:
     def api(self, method: str, path: str, **kwargs: Any) -> Any:
         """Call Airflow's REST API and return the decoded answer; `path` is relative to the API's own."""
         self._log_in(self._http)
-        response = self._http.request(method, f"{self.url}/{self.API}/{path}", **{"timeout": 30, **kwargs})
+        response = self._http.request(
+            method, f"{self.url}/{self.API}/{path}", **{"timeout": patient(30), **kwargs}
+        )
         if not response.ok:
             raise LocalAirflowError(f"{method} {path}: {response.status_code} {response.text}")
         return response.json() if response.content else None
 
     def _log_in(self, http: requests.Session) -> None:
         if "Authorization" not in http.headers:
-            token = http.get(f"{self.url}/auth/token", timeout=30).json()["access_token"]
+            token = http.get(f"{self.url}/auth/token", timeout=patient(30)).json()["access_token"]
             http.headers["Authorization"] = f"Bearer {token}"
 
     def wait_for_dag(self, dag_id: str, timeout: float = 60) -> None:
         """Wait until the DAG processor has read a DAG; an import error of any file ends the wait."""
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + patient(timeout)
         while time.monotonic() < deadline:
             if errors := self.api("GET", "importErrors")["import_errors"]:
                 raise LocalAirflowError("\n".join(f"{e['filename']}: {e['stack_trace']}" for e in errors))
@@ -204,7 +211,7 @@ class LocalAirflow:
             if any(dag["dag_id"] == dag_id for dag in dags):
                 return
             time.sleep(0.5)
-        raise LocalAirflowError(f"DAG {dag_id} was not found within {timeout:g} s")
+        raise LocalAirflowError(f"DAG {dag_id} was not found within {patient(timeout):g} s")
 
     def trigger(self, dag_id: str, conf: dict[str, Any] | None = None) -> str:
         """Start a run of a DAG and return its run id."""
@@ -249,22 +256,30 @@ class LocalAirflow:
         dag_id: str,
         run_id: str,
         timeout: float = 300,
-        on_change: Callable[[dict[str, Any]], None] = lambda task: None,
+        on_change: Callable[[dict[str, Any]], None] | None = None,
     ) -> dict[str, Any]:
-        """Wait for the end of a DAG run and return it; `on_change` gets each task instance in a new state."""
-        deadline = time.monotonic() + timeout
+        """
+        Wait for the end of a DAG run and return it; `on_change` gets each task instance in a new state.
+
+        Without it Airflow is asked for the run alone: to list hundreds of tasks keeps its API server busy.
+        """
+        deadline = time.monotonic() + patient(timeout)
         states: dict[tuple[str, int], str | None] = {}
         while time.monotonic() < deadline:
             run = self.dag_run(dag_id, run_id)
-            for task in self.task_instances(dag_id, run_id):
+            for task in self.task_instances(dag_id, run_id) if on_change else ():
                 name = task["task_id"], task["map_index"]
-                if states.get(name) != task["state"]:
+                if on_change and states.get(name) != task["state"]:
                     states[name] = task["state"]
                     on_change(task)
             if run["state"] in ("success", "failed"):
                 return run
             time.sleep(0.3)
-        raise LocalAirflowError(f"Run {run_id} of {dag_id} has not ended after {timeout:g} s: {states}")
+        tasks = self.task_instances(dag_id, run_id)
+        states = {(task["task_id"], task["map_index"]): task["state"] for task in tasks}
+        raise LocalAirflowError(
+            f"Run {run_id} of {dag_id} has not ended after {patient(timeout):g} s: {states}"
+        )
 
 
 def run_path(dag_id: str, run_id: str) -> str:

@@ -6,10 +6,13 @@ import os
 import signal
 import socket
 import subprocess
+import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import psutil
+
+from dev.patience import patient
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -70,9 +73,11 @@ class Component:
     def processes(self) -> set[psutil.Process]:
         """Find what runs of this component: its session's members, orphans too, and their descendants."""
         found: set[psutil.Process] = set()
-        for process in psutil.process_iter() if self._sessions else ():
+        # Not psutil.process_iter(): it remembers who had an id before, and leaves out who has it now.
+        for pid in psutil.pids() if self._sessions else ():
             with suppress(psutil.Error, OSError):  # it may end while we look
-                if os.getsid(process.pid) in self._sessions:
+                if os.getsid(pid) in self._sessions:
+                    process = psutil.Process(pid)
                     found.update([process, *process.children(recursive=True)])
         return set(filter(_is_running, found))
 
@@ -82,7 +87,12 @@ class Component:
         _signal_all(processes, signal_number)
         if signal_number == signal.SIGKILL and self._leader:
             self._leader.wait()
-            psutil.wait_procs(processes, timeout=10)
+            if not _still_running(processes, timeout=patient(10)):
+                self.forget()
+
+    def forget(self) -> None:
+        """Look no more for what was started, of which nothing is left: others get the ids of its sessions."""
+        self._sessions.clear()
 
     def terminate(self) -> None:
         """Ask the main process to end, if it runs."""
@@ -107,18 +117,18 @@ def stop_all(components: Iterable[Component], grace: float) -> None:
         processes = {process for component in components for process in component.processes()}
         for component in components:
             component.terminate()
-        psutil.wait_procs(processes, timeout=grace)
+        processes = _still_running(processes, timeout=grace)
         for _ in range(10):
             processes |= {process for component in components for process in component.processes()}
-            processes = set(filter(_is_running, processes))
             if not processes:
                 break
             _signal_all(processes, signal.SIGKILL)
-            psutil.wait_procs(processes, timeout=1)
+            processes = _still_running(processes, timeout=patient(1))
         else:
             raise ComponentError(f"Could not end processes {sorted(process.pid for process in processes)}")
         for component in components:
             component.exit_code()  # until it is asked for, an ended child remains as a zombie
+            component.forget()
 
 
 @contextmanager
@@ -156,8 +166,22 @@ def is_listening(port: int) -> bool:
 def _is_running(process: psutil.Process) -> bool:
     try:
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.Error:
+    except (psutil.Error, OSError):
         return False
+
+
+def _still_running(processes: Iterable[psutil.Process], timeout: float) -> set[psutil.Process]:
+    """
+    Return those that have not ended within so many seconds.
+
+    Not with psutil.wait_procs(): it takes a child's exit code away from subprocess, which then says 0.
+    """
+    give_up_at = time.monotonic() + timeout
+    while True:
+        running = set(filter(_is_running, processes))
+        if not running or time.monotonic() > give_up_at:
+            return running
+        time.sleep(0.05)
 
 
 def _signal_all(processes: Iterable[psutil.Process], signal_number: int) -> None:

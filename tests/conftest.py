@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import tempfile
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from airflow_provider_roe.testing import JobPlan, QueryPlan, RoeSimulator
 from airflow_provider_roe.testing.simulator import DEFAULT_ORGANIZATION_ID
+from dev.patience import patient
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -58,6 +62,23 @@ def roe(_simulator: RoeSimulator) -> RoeSimulator:
         kept.clear()
     roe.connections = 0
     return roe
+
+
+@pytest.fixture(scope="session")
+def database_env(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Environment of an Airflow that has a database and runs nothing, for commands and ``dag.test()``."""
+    env = os.environ | {
+        "AIRFLOW_HOME": str(tmp_path_factory.mktemp("airflow-home")),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
+    }
+    migration = [sys.executable, "-m", "airflow", "db", "migrate"]
+    subprocess.run(migration, env=env, check=True, capture_output=True, timeout=patient(120))
+    return env
+
+
+@pytest.fixture(scope="session")
+def example_dags() -> Path:
+    return Path(__file__).parents[1] / "example_dags"
 
 
 @pytest.fixture

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dev.patience import patient
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -25,9 +27,12 @@ ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-backg
 @contextmanager
 def open_page() -> Iterator[Page]:
     """Return a page of a browser that has seen none before."""
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser.new_page(viewport={"width": 1200, "height": 1500})
+        page = browser.new_page(viewport={"width": 1200, "height": 1500})
+        page.set_default_timeout(patient(60_000))
+        expect.set_options(timeout=patient(30_000))
+        yield page
         browser.close()

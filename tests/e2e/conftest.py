@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 import threading
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
@@ -49,35 +46,17 @@ def roe() -> Iterator[RoeSimulator]:
 
 
 @pytest.fixture(scope="session")
-def database_env(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Environment of an Airflow that has a database and runs nothing, for commands and ``dag.test()``."""
-    env = os.environ | {
-        "AIRFLOW_HOME": str(tmp_path_factory.mktemp("airflow-home")),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
-    }
-    migration = [sys.executable, "-m", "airflow", "db", "migrate"]
-    subprocess.run(migration, env=env, check=True, capture_output=True, timeout=120)
-    return env
-
-
-@pytest.fixture(scope="session")
-def example_dags() -> Path:
-    return EXAMPLE_DAGS
-
-
-@pytest.fixture(scope="session")
 def dags(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the examples and, which need Airflow 3, the DAGs of these tests."""
     dags = tmp_path_factory.mktemp("dags")
+    # It may take longer to start a task than the simulated queries take, which have to be waited for.
+    for example in EXAMPLE_DAGS.glob("*.py"):
+        code = re.sub(r'\["STARTED", 1\d\]', '["STARTED", 40]', example.read_text())
+        (dags / example.name).write_text(code)
     if AIRFLOW_2:
-        # It may take longer to start a task than the simulated queries take, which have to be waited for.
-        for example in EXAMPLE_DAGS.glob("*.py"):
-            code = re.sub(r'\["STARTED", \d+\]', '["STARTED", 45]', example.read_text())
-            (dags / example.name).write_text(code)
         (dags / "sql_deferrable.py").symlink_to(DAGS / "sql_deferrable.py")
     else:
-        for source in (DAGS, EXAMPLE_DAGS):
-            (dags / source.name).symlink_to(source)
+        (dags / DAGS.name).symlink_to(DAGS)
     return dags
 
 

@@ -6,6 +6,8 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from dev.patience import patient
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -52,7 +54,8 @@ def are_waited_for(service: RoeSimulator) -> bool:
 
 
 def until(condition: Callable[[], bool], timeout: float = 120) -> None:
-    deadline = time.monotonic() + timeout
+    """Wait until a condition holds, for at most so many seconds, which a slow machine's factor stretches."""
+    deadline = time.monotonic() + patient(timeout)
     while not condition():
-        assert time.monotonic() < deadline, f"not so within {timeout} s"
+        assert time.monotonic() < deadline, f"not so within {patient(timeout):g} s"
         time.sleep(0.5)

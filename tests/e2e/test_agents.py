@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 RUNS_ON = json.dumps({"statuses": [[1, 900_000_000]]})
 #: Inputs of the task that is killed while it starts their jobs
 NUMBER = 150
-LEFT_ALONE = "The task is still deferred: its jobs go on"
+LEFT_ALONE = "The task has not ended: its jobs go on"
 UNTIL_TOLD = ("marked_running", "marked_deferred", "out_of_time", "kept")
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_roe.testing import Fault, QueryPlan, RoeSimulator
+from dev.patience import patient
 from tests.e2e.running import until
 
 if TYPE_CHECKING:
@@ -49,11 +50,11 @@ def test_a_wait_that_a_user_ends_stops_to_poll_within_seconds(
     def last_poll(action: str) -> datetime:
         return roe.requests_of("status", queries[action])[-1].received_at
 
-    until(lambda: all(datetime.now(UTC) - last_poll(action) > SILENCE for action in ACTIONS), timeout=30)
+    until(lambda: all(datetime.now(UTC) - last_poll(action) > SILENCE for action in ACTIONS), timeout=60)
     seconds = {action: (last_poll(action) - acted_at[action]).total_seconds() for action in ACTIONS}
     told = ", ".join(f"{action} {s:.1f} s" for action, s in seconds.items())
     record_figure(f"a user ends a wait: last poll after {told}")
-    assert max(seconds.values()) < 15
+    assert max(seconds.values()) < patient(30)
 
     roe.finish(queries["task cleared"], "SUCCESS")
     assert airflow.wait_for_run("ended_by_a_user", runs["task cleared"])["state"] == "success"
@@ -87,7 +88,7 @@ class Deadlines:
         until(lambda: self.task("timeout_before_the_gap")["end_date"] is not None)
         with no_triggerer(airflow):
             self.gap_began = datetime.now(UTC)
-            past_deadline = max(map(self.started_at, in_the_gap)) + timedelta(seconds=45 + 3)
+            past_deadline = max(map(self.started_at, in_the_gap)) + timedelta(seconds=70 + 3)
             until(lambda: datetime.now(UTC) > past_deadline)
             roe.finish(self.queries["success_in_the_gap"], "SUCCESS")
         self.gap_ended = datetime.now(UTC)
@@ -119,7 +120,7 @@ def deadlines(airflow: LocalAirflow, roe: RoeSimulator) -> Deadlines:
 
 
 @pytest.mark.parametrize(
-    ("task_id", "timeout"), [("timeout_before_the_gap", 20), ("timeout_after_the_gap", 75)]
+    ("task_id", "timeout"), [("timeout_before_the_gap", 20), ("timeout_after_the_gap", 100)]
 )
 def test_a_wait_takes_its_timeout_whether_or_not_the_triggerers_restart(
     task_id: str, timeout: float, deadlines: Deadlines, record_figure: Callable[[str], None]
@@ -131,18 +132,18 @@ def test_a_wait_takes_its_timeout_whether_or_not_the_triggerers_restart(
     when = task_id.removeprefix("timeout_").replace("_", " ")
     took = deadlines.seconds(task_id)
     record_figure(f"timeout of {timeout} s, {when} without triggerers: failed after {took:.1f} s")
-    assert timeout <= took < timeout + 25
+    assert timeout <= took < timeout + patient(45)
 
 
 def test_a_wait_whose_time_was_up_while_no_triggerer_ran_ends_when_one_does(
     deadlines: Deadlines, record_figure: Callable[[str], None]
 ) -> None:
-    deadline = deadlines.started_at("timeout_in_the_gap") + timedelta(seconds=45)
+    deadline = deadlines.started_at("timeout_in_the_gap") + timedelta(seconds=70)
     assert deadlines.gap_began < deadline < deadlines.gap_ended
     assert "AirflowSensorTimeout" in deadlines.log("timeout_in_the_gap")
     delay = (deadlines.ended_at("timeout_in_the_gap") - deadlines.gap_ended).total_seconds()
     record_figure(f"timeout while no triggerer runs: failed {delay:.1f} s after the start of one")
-    assert 0 < delay < 45
+    assert 0 < delay < patient(90)
 
 
 def test_a_query_that_ended_past_the_deadline_while_no_triggerer_ran_is_a_success(
@@ -158,7 +159,7 @@ def test_the_execution_timeout_is_honoured(
     took = deadlines.seconds("execution_timeout")
     record_figure(f"execution_timeout of 25 s while deferred: failed after {took:.1f} s")
     # The scheduler looks for deferred tasks whose time is up every 15 s.
-    assert 25 <= took < 25 + 15 + 25
+    assert 25 <= took < 25 + patient(15 + 45)
 
 
 def test_a_retry_waits_on_for_the_same_query_and_succeeds(

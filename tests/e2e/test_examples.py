@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dev.patience import patient
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -169,7 +171,7 @@ def test_airflow_dags_test_runs_a_deferrable_sensor(
         },
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=patient(180),
         check=False,
     )
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr

@@ -14,6 +14,7 @@ import pytest
 import trustme
 
 from airflow_provider_roe.testing import QueryPlan, RoeSimulator
+from dev.patience import patient
 from dev.processes import free_ports
 from tests.e2e.leaks import places
 from tests.e2e.running import MODES, Waits, until
@@ -118,21 +119,21 @@ def cells(
     outage: Outage,  # it lasts: best it passes meanwhile
 ) -> list[Cell]:
     """Run all cells at once, and return them with the tasks that they became."""
-    patient, impatient = ({"retry_window": seconds, "request_timeout": 1} for seconds in (300, 2))
-    connect("roe_faulty", roe, patient)
-    connect("roe_faulty_lasting", roe, impatient)
-    connect("roe_refused", unreachable.refusing, patient)
-    connect("roe_refused_lasting", roe, impatient, port=free_ports(1)[0])
-    connect("roe_nameless", roe, patient | {"allow_http": True}, host="http://roe.test")
-    connect("roe_nameless_lasting", roe, impatient | {"allow_http": True}, host="http://roe.invalid")
-    connect("roe_untrusted", unreachable.untrusted, patient | {"verify": str(unreachable.bundle)})
-    connect("roe_untrusted_lasting", unreachable.untrusted, impatient)
+    waits_long, gives_up = ({"retry_window": seconds, "request_timeout": 1} for seconds in (300, 2))
+    connect("roe_faulty", roe, waits_long)
+    connect("roe_faulty_lasting", roe, gives_up)
+    connect("roe_refused", unreachable.refusing, waits_long)
+    connect("roe_refused_lasting", roe, gives_up, port=free_ports(1)[0])
+    connect("roe_nameless", roe, waits_long | {"allow_http": True}, host="http://roe.test")
+    connect("roe_nameless_lasting", roe, gives_up | {"allow_http": True}, host="http://roe.invalid")
+    connect("roe_untrusted", unreachable.untrusted, waits_long | {"verify": str(unreachable.bundle)})
+    connect("roe_untrusted_lasting", unreachable.untrusted, gives_up)
     services = {"connection refused": unreachable.refusing, "untrusted certificate": unreachable.untrusted}
     for cell in CELLS:
         plan = RUNS if cell.row.make else QueryPlan(ends_as=cell.end)
         cell.query_id = services.get(cell.row.name, roe).submit("SELECT 1", plan)
     waits = Waits(airflow, lambda mode: [cell.arguments for cell in CELLS if cell.mode == mode])
-    deadline = time.monotonic() + 600
+    deadline = time.monotonic() + patient(600)
     is_mended = False
     while not all(cell.task.get("state") in ENDED for cell in CELLS):
         assert time.monotonic() < deadline, [str(cell) for cell in CELLS if cell.task["state"] not in ENDED]
@@ -146,7 +147,7 @@ def cells(
         ):
             is_mended = True
             unreachable.mend(names)
-        time.sleep(1)
+        time.sleep(2)  # to list all of them keeps Airflow's API server busy
     return CELLS
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -34,7 +35,7 @@ def pids_of(task: dict[str, Any]) -> list[int]:
 
 def kill_worker(task: dict[str, Any]) -> None:
     """Kill the process that runs a task, as the kernel does when memory runs out."""
-    until(lambda: len(pids_of(task)) == 1, timeout=60)
+    until(lambda: len(pids_of(task)) == 1)
     os.kill(pids_of(task)[0], signal.SIGKILL)
 
 
@@ -48,7 +49,7 @@ class Run:
     def __init__(self, airflow: LocalAirflow, roe: RoeSimulator) -> None:
         self.airflow, self.roe = airflow, roe
         self.sql = {name: f"SELECT '{name}' AS task" for name in (*KILLED, CLEARED)}
-        long = '/* simulate {"statuses": [["STARTED", 60]]} */'
+        long = '/* simulate {"statuses": [["STARTED", 900000]]} */'
         conf = {name: f"{long} {sql}" for name, sql in self.sql.items()}
         self.sql |= {name: f"SELECT '{name}' AS task" for name in XCOM_FAILS}
         self.sql["nul"] = "SELECT 'a' || char(0) AS task"
@@ -59,6 +60,10 @@ class Run:
         until(lambda: self.task(CLEARED)["state"] == "deferred")
         self.query_id_while_deferred = airflow.xcom("operators", self.run_id, CLEARED, key="query_id")
         self.clear(CLEARED)
+        for name in (*KILLED, CLEARED):
+            until(lambda: self.is_waited_for_again(name))  # noqa: B023
+        for name in (*KILLED, CLEARED):
+            roe.finish(self.query_ids(name)[-1], "SUCCESS")
         airflow.wait_for_run("operators", self.run_id)
 
     def clear(self, *names: str) -> None:
@@ -75,6 +80,14 @@ class Run:
 
     def is_waited_for(self, name: str) -> bool:
         return any(len(self.roe.requests_of("status", query_id)) > 1 for query_id in self.query_ids(name))
+
+    def is_waited_for_again(self, name: str) -> bool:
+        """Tell whether a further try runs, and has asked for the last query of the task."""
+        task = self.task(name)
+        if task["try_number"] < 2 or task["state"] not in ("running", "deferred"):
+            return False
+        polls = self.roe.requests_of("status", self.query_ids(name)[-1])
+        return any(poll.received_at > datetime.fromisoformat(task["start_date"]) for poll in polls)
 
     def task(self, name: str) -> dict[str, Any]:
         path = f"dags/operators/dagRuns/{self.run_id}/taskInstances/{name}"

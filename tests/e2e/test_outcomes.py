@@ -25,13 +25,11 @@ WAITED, TIMED_OUT = SUCCESS, FAILED
 OUTCOMES = {
     "success": (SUCCESS, SUCCESS, SUCCESS, SUCCESS),
     "failure": (FAILED, SKIPPED, SKIPPED, FAILED),
-    "revoked": (FAILED, SKIPPED, SKIPPED, FAILED),
     "timeout": (FAILED, SKIPPED, SKIPPED, FAILED),
     "execution_timeout": (RETRIED, SKIPPED, SKIPPED, RETRIED),
     "short_outage": (SUCCESS, SUCCESS, SUCCESS, SUCCESS),
     "long_outage": (RETRIED, RETRIED, SKIPPED, WAITED),
     "401": (RETRIED, RETRIED, SKIPPED, TIMED_OUT),
-    "402": (RETRIED, RETRIED, SKIPPED, WAITED),
     "403": (RETRIED, RETRIED, SKIPPED, WAITED),
     "404": (RETRIED, RETRIED, SKIPPED, TIMED_OUT),
     "bad_input": (RETRIED, RETRIED, SKIPPED, TIMED_OUT),
@@ -49,10 +47,8 @@ def submit(roe: RoeSimulator, row: str, flag: str) -> str:
     short = (("STARTED", 1.5),)
     lasting = None if flag != "silent_fail" else 4  # answers after which the fault is over
     match row:
-        case "failure" | "revoked" as end:
-            return roe.submit(
-                "SELECT 1", QueryPlan(short, ends_as=end.upper(), error="Memory limit exceeded")
-            )
+        case "failure":
+            return roe.submit("SELECT 1", QueryPlan(short, ends_as="FAILURE", error="Memory limit exceeded"))
         case "timeout":
             return roe.submit("SELECT 1", QueryPlan((("STARTED", 3600),)))
         case "bad_input":
@@ -68,8 +64,8 @@ def submit(roe: RoeSimulator, row: str, flag: str) -> str:
             roe.add_fault(Fault(query_id=query_id, hang=True))
         case "long_outage":
             roe.add_fault(Fault(query_id=query_id, status_code=503, times=lasting))
-        case "402" | "403" as code:
-            roe.add_fault(Fault(query_id=query_id, status_code=int(code), times=lasting))
+        case "403":
+            roe.add_fault(Fault(query_id=query_id, status_code=403, times=lasting))
     return query_id
 
 

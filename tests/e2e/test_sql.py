@@ -15,6 +15,7 @@ import pytest
 from airflow import __version__ as AIRFLOW_VERSION
 
 from airflow_provider_roe.testing import QueryPlan, RoeSimulator
+from dev.patience import patient
 from tests.e2e.running import until
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def run(
         },
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=patient(300),
         check=False,
     )
     with sqlite3.connect(Path(database_env["AIRFLOW_HOME"]) / "airflow.db") as database:

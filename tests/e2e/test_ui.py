@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import expect
 
+from dev.patience import patient
 from dev.processes import free_ports
 from tests.e2e.browser import needs_a_browser
 
@@ -28,7 +29,7 @@ pytestmark = needs_a_browser
 OTHER_ORGANIZATION = "8d3e5b60-2f1a-4c7e-9b84-6a0d1c2e3f45"
 REASON = "Code: 47. DB::Exception: Unknown identifier 'vendr'."
 #: Milliseconds that a task may take to get into another state
-SOON = 120_000
+SOON = patient(120_000)
 
 
 @pytest.fixture(scope="module")

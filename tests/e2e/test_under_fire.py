@@ -8,6 +8,7 @@ import signal
 import time
 from collections import Counter
 from contextlib import contextmanager
+from copy import copy
 from datetime import UTC, datetime
 from threading import Thread
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ import pytest
 
 from airflow_provider_roe.testing import QueryPlan, RoeSimulator
 from dev.local_postgres import AVAILABLE
+from dev.patience import patient
 from tests.e2e.running import until
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ def whole_again(airflow: LocalAirflow) -> Iterator[None]:
     yield
     airflow.component("triggerer-2").kill(signal.SIGCONT)
     airflow.revive()
-    airflow.wait_until_healthy(60)
+    airflow.wait_until_healthy(120)
 
 
 class Waits:
@@ -47,10 +49,22 @@ class Waits:
         self._airflow, self._roe = airflow, roe
         self.number = number
         self.query_ids = [roe.submit("SELECT 1", QueryPlan([("STARTED", math.inf)])) for _ in range(number)]
-        self._running = zip(self.query_ids, itertools.cycle(ENDS), strict=False)
+        self._first, self._ended_before = 0, 0
+        self._running = self._yet_to_end()
         airflow.wait_for_dag("under_fire")
         self.run_id = airflow.trigger("under_fire", {"query_ids": self.query_ids})
         until(lambda: min(self.polls()[query_id] for query_id in self.query_ids) > 1, timeout=400)
+
+    def part(self, index: int, number: int) -> Waits:
+        """Return so many of the waits, of those parts of this size the one with this index."""
+        part = copy(self)
+        part.number, part._first = number, index * number
+        part.query_ids = self.query_ids[part._first :][:number]
+        part._running, part._ended_before = part._yet_to_end(), self.ended()
+        return part
+
+    def _yet_to_end(self) -> Iterator[tuple[str, str]]:
+        return zip(self.query_ids, itertools.cycle(ENDS), strict=False)
 
     def polls(self) -> Counter[str | None]:
         """Return how often each query was polled: first on a worker, and then where its wait goes on."""
@@ -79,7 +93,7 @@ class Waits:
         """Return how many waits have ended."""
         states = {"state": ["success", "failed"], "task_id": "wait", "limit": 1}
         path = f"dags/under_fire/dagRuns/{self.run_id}/taskInstances"
-        return int(self._airflow.api("GET", path, params=states)["total_entries"])
+        return int(self._airflow.api("GET", path, params=states)["total_entries"]) - self._ended_before
 
     def all_ended(self) -> bool:
         return self.ended() == self.number
@@ -126,17 +140,18 @@ class Waits:
 
     def _tasks(self) -> list[dict[str, Any]]:
         tasks = self._airflow.task_instances("under_fire", self.run_id)
-        return [task for task in tasks if task["task_id"] == "wait"]
+        ours = range(self._first, self._first + self.number)
+        return [task for task in tasks if task["task_id"] == "wait" and task["map_index"] in ours]
 
     def _query(self, task: dict[str, Any]) -> Any:
-        return self._roe.queries[self.query_ids[task["map_index"]]]
+        return self._roe.queries[self.query_ids[task["map_index"] - self._first]]
 
 
 def test_no_wait_is_lost_or_wrong_when_a_triggerer_is_killed_and_the_other_restarts(
     airflow: LocalAirflow, roe: RoeSimulator, record_figure: Callable[[str], None]
 ) -> None:
-    waits = Waits(airflow, roe, 200)
-    with waits.ending(200, seconds=90):
+    waits = Waits(airflow, roe, 60)
+    with waits.ending(60, seconds=60):
         airflow.component("triggerer-2").kill(signal.SIGKILL)
         until(lambda: waits.ended() > 0)
         airflow.component("triggerer").stop(grace=30)
@@ -147,17 +162,17 @@ def test_no_wait_is_lost_or_wrong_when_a_triggerer_is_killed_and_the_other_resta
     until(waits.all_ended, timeout=400)
     record_figure(f"one triggerer killed, the other stopped for 10 s: {waits.report(gap_began, gap_ended)}")
     assert not waits.wrong(tries=1)
-    assert waits.worst_delay() < 120
+    assert waits.worst_delay() < patient(180)
 
 
 def restart_api_server(airflow: LocalAirflow, postgres: LocalPostgres) -> None:
     airflow.component("api-server").restart()
-    airflow.wait_until_healthy(60)
+    airflow.wait_until_healthy(120)
 
 
 def restart_scheduler(airflow: LocalAirflow, postgres: LocalPostgres) -> None:
     airflow.component("scheduler").restart()
-    airflow.wait_until_healthy(60)
+    airflow.wait_until_healthy(120)
 
 
 def restart_database_five_times(airflow: LocalAirflow, postgres: LocalPostgres) -> None:
@@ -166,15 +181,24 @@ def restart_database_five_times(airflow: LocalAirflow, postgres: LocalPostgres) 
         time.sleep(1)
 
 
-@pytest.mark.parametrize("disturb", [restart_api_server, restart_scheduler, restart_database_five_times])
+RESTARTS = [restart_api_server, restart_scheduler, restart_database_five_times]
+
+
+@pytest.fixture(scope="module")
+def many_waits(airflow: LocalAirflow, roe: RoeSimulator) -> Waits:
+    """Waits for all restarts, since it takes long until they are deferred."""
+    return Waits(airflow, roe, 16 * len(RESTARTS))
+
+
+@pytest.mark.parametrize("disturb", RESTARTS)
 def test_no_wait_is_lost_or_wrong(
     disturb: Callable[[LocalAirflow, LocalPostgres], None],
+    many_waits: Waits,
     airflow: LocalAirflow,
     postgres: LocalPostgres,
-    roe: RoeSimulator,
     record_figure: Callable[[str], None],
 ) -> None:
-    waits = Waits(airflow, roe, 20)
+    waits = many_waits.part(RESTARTS.index(disturb), 16)
     died: list[str] = []
 
     def all_ended() -> bool:
@@ -182,7 +206,7 @@ def test_no_wait_is_lost_or_wrong(
         died.extend(airflow.revive())
         return waits.all_ended()
 
-    with waits.ending(20, seconds=15):
+    with waits.ending(16, seconds=15):
         until(lambda: waits.ended() > 0)
         began = datetime.now(UTC)
         disturb(airflow, postgres)
@@ -193,7 +217,7 @@ def test_no_wait_is_lost_or_wrong(
     # A task that is to go on while no API server answers may fail at its start: Airflow spends a retry on it,
     # and another where a busy machine takes a minute to start the server.
     assert not waits.wrong()
-    assert waits.worst_delay() < 120
+    assert waits.worst_delay() < patient(180)
 
 
 def test_no_wait_ends_twice_or_wrong_when_a_triggerer_freezes_and_thaws_after_the_other_took_over(
@@ -201,23 +225,23 @@ def test_no_wait_ends_twice_or_wrong_when_a_triggerer_freezes_and_thaws_after_th
 ) -> None:
     freezing = airflow.component("triggerer-2")
     airflow.component("triggerer").stop()
-    waits = Waits(airflow, roe, 40)
+    waits = Waits(airflow, roe, 24)
     [frozen] = waits.triggerers()
     its_connections = {request.connection for request in roe.requests_of("status")}
     airflow.component("triggerer").start()
     freezing.kill(signal.SIGSTOP)
     frozen_at = datetime.now(UTC)
-    with waits.ending(10, seconds=20):
+    with waits.ending(8, seconds=20):
         until(lambda: frozen not in waits.triggerers())
     polls = len(roe.requests)
     freezing.kill(signal.SIGCONT)
     thawed_at = datetime.now(UTC)
-    waits.end(15)  # which both triggerers can see
+    waits.end(8)  # which both triggerers can see
     # It goes on with waits that are no longer its own.
     until(lambda: any(request.connection in its_connections for request in roe.requests[polls:]))
     time.sleep(3)
-    waits.end(15)
+    waits.end(8)
     until(waits.all_ended, timeout=200)
     record_figure(f"triggerer frozen while the other took over: {waits.report(frozen_at, thawed_at)}")
     assert not waits.wrong(tries=1)
-    assert waits.worst_delay() < 120
+    assert waits.worst_delay() < patient(180)

@@ -43,7 +43,7 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             "host": url or roe.url,
             "login": roe.organization_id,
             "password": roe.api_key,
-            "extra": {"request_timeout": 5, "retry_window": 30} | extra,
+            "extra": {"request_timeout": 30, "retry_window": 60} | extra,
         }
         monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(fields))
 

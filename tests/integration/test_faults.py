@@ -101,7 +101,7 @@ def assert_as_the_row_says(ended: Ending, row: Row, roe: RoeSimulator, end: str 
 @each_mode
 @each_answer
 def test_one_occurrence_changes_nothing(roe, connect, endings, thing: Thing, row: Row, mode):
-    connect(roe, request_timeout=0.5 if row.name in SLOW else 5)
+    connect(roe, request_timeout=1 if row.name in SLOW else 30)
 
     def once(queries: dict[str, str]) -> None:
         roe.add_fault(*(thing.fault(row, thing_id, end, times=1) for end, thing_id in queries.items()))
@@ -113,7 +113,7 @@ def test_one_occurrence_changes_nothing(roe, connect, endings, thing: Thing, row
 @each_mode
 @each_answer
 def test_one_that_lasts_ends_the_wait_and_is_named(roe, connect, endings, thing: Thing, row: Row, mode):
-    connect(roe, request_timeout=0.5 if row.name in SLOW else 5, retry_window=0.1)
+    connect(roe, request_timeout=1 if row.name in SLOW else 30, retry_window=0.1)
 
     def for_good(queries: dict[str, str]) -> None:
         roe.add_fault(*(thing.fault(row, thing_id, end) for end, thing_id in queries.items()))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_roe.testing import Fault, JobPlan
+from dev.patience import patient
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,7 +85,7 @@ def test_a_task_that_is_killed_at_any_moment_starts_each_job_once(
         if started < number:
             task.kill()
             kills += 1
-        task.join(60)
+        task.join(patient(60))
     assert task.exitcode == 0
     names = Counter(json.dumps(job.inputs["name" if with_files else "document"]) for job in roe.jobs.values())
     requests = roe.requests_of(call)
@@ -102,7 +103,7 @@ def task_has_asked(roe: RoeSimulator, times: int) -> bool:
 
 
 def until(condition: Any) -> None:
-    give_up_at = time.monotonic() + 60
+    give_up_at = time.monotonic() + patient(60)
     while not condition():
         assert time.monotonic() < give_up_at
         time.sleep(0.002)

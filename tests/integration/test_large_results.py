@@ -9,13 +9,17 @@ from pathlib import Path
 
 import pytest
 
+from dev.patience import patient
+
 PROJECT = Path(__file__).parents[2]
 
 
 def peak_rss_mb(rows: int, form: str) -> int:
     """Return the peak memory of a process whose task takes over so many rows."""
     command = [sys.executable, "-m", "benchmarks.result_to_file", str(rows), form]
-    done = subprocess.run(command, cwd=PROJECT, check=True, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        command, cwd=PROJECT, check=True, capture_output=True, text=True, timeout=patient(300)
+    )
     figures = json.loads(done.stdout.splitlines()[-1])
     assert figures["rows"] == rows
     return int(figures["peak_rss_mb"])

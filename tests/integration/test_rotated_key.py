@@ -25,7 +25,7 @@ def codes(roe: RoeSimulator) -> list[int | None]:
 
 def busy_while(roe: RoeSimulator, thing: Thing) -> None:
     """Keep a poll busy, so that what follows happens in its middle, in whatever mode."""
-    roe.add_fault(Fault(call=thing.call, status_code=503, delay=0.3, times=1))
+    roe.add_fault(Fault(call=thing.call, status_code=503, delay=1, times=1))
     before = len(roe.requests)
     while len(roe.requests) <= before:
         time.sleep(0.005)

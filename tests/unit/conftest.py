@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 
 from airflow_provider_roe.client import lookup
 from airflow_provider_roe.testing import QueryPlan, RoeSimulator
+from dev.patience import patient
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -65,7 +66,7 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             "host": server.url if known else server,
             "login": organization_id or (server.organization_id if known else None),
             "password": api_key or (server.api_key if known else "a-key"),
-            "extra": {"request_timeout": 5, "retry_window": 0} | extra,
+            "extra": {"request_timeout": 30, "retry_window": 0} | extra,
         }
         monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(fields))
 
@@ -87,7 +88,7 @@ def left_open(roe: RoeSimulator) -> Callable[[int], Awaitable[bool]]:
     before = to_roe()
 
     async def left_open(number: int) -> bool:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(patient(30)):
             while len(to_roe() - before) != number:  # noqa: ASYNC110 - the simulator closes them in another thread
                 await asyncio.sleep(0.01)
         return True
@@ -118,7 +119,7 @@ def asked(roe: RoeSimulator) -> Callable[..., Awaitable[None]]:
     """Return what waits until the simulator has had so many requests, or has answered them with a code."""
 
     async def asked(times: int, code: int | None = None) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(patient(30)):
             while sum(code in (None, request.status_code) for request in roe.requests) < times:  # noqa: ASYNC110 - they come in another thread
                 await asyncio.sleep(0.01)
 

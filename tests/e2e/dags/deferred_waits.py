@@ -11,9 +11,9 @@ from airflow_provider_roe.sensors.roe import RoeQueryStatusSensor
 
 WAITS: dict[str, dict[str, Any]] = {
     "timeout_before_the_gap": {"timeout": 20},
-    "timeout_in_the_gap": {"timeout": 45},
-    "success_in_the_gap": {"timeout": 45},
-    "timeout_after_the_gap": {"timeout": 75},
+    "timeout_in_the_gap": {"timeout": 70},
+    "success_in_the_gap": {"timeout": 70},
+    "timeout_after_the_gap": {"timeout": 100},
     "execution_timeout": {"execution_timeout": timedelta(seconds=25)},
     "retried": {"roe_conn_id": "roe_impatient", "retries": 9, "retry_delay": 2},
 }

@@ -27,13 +27,11 @@ FLAGS: dict[str, dict[str, Any]] = {
 ROWS: dict[str, dict[str, Any]] = {
     "success": {},
     "failure": {},
-    "revoked": {},
     "timeout": {"timeout": 4},
     "execution_timeout": {"execution_timeout": timedelta(seconds=5)},
     "short_outage": {},
     "long_outage": {"roe_conn_id": "roe_impatient"},
     "401": {"roe_conn_id": "roe_wrong_key", "timeout": 8},
-    "402": {},
     "403": {},
     "404": {"timeout": 8},
     "bad_input": {"timeout": 8},

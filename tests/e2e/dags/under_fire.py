@@ -27,7 +27,7 @@ def under_fire():
         task_id="wait",
         deferrable=True,
         poke_interval=5,
-        timeout=900,
+        timeout=3600,
         retries=3,
         retry_delay=0,
         on_success_callback=write_down,

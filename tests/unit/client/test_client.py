@@ -23,6 +23,7 @@ from airflow_provider_roe.exceptions import (
     RoeUnavailableError,
 )
 from airflow_provider_roe.testing import Fault, RoeSimulator
+from dev.patience import patient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +45,7 @@ class Blocking:
         together = threading.Barrier(times)
 
         def ask() -> Any:
-            together.wait(10)
+            together.wait(patient(10))
             try:
                 return self.client.call(retries(), Calls.status, query_id)
             except RoeRequestError as e:
@@ -117,23 +118,25 @@ class TestTogether:
         roe.requests.clear()
         roe.rotate_key("the-new-key")
         connect(roe)
-        roe.add_fault(Fault(delay=0.5, times=5))  # so that all are under way before the first is answered
+        roe.add_fault(Fault(delay=1.5, times=5))  # so that all are under way before the first is answered
         ends = client.ask(query, times=5)
         assert {end.status for end in ends} == {"SUCCESS"}
         assert codes(roe) == [200] * 5 + [401] * 5
         assert len(look_ups) == 2
 
-    def test_calls_that_meet_no_refusal_go_on_while_the_key_is_replaced(self, roe, connect, client, query):
+    def test_calls_that_meet_no_refusal_go_on_while_the_key_is_replaced(
+        self, roe, connect, client, query, asked
+    ):
         client.ask(query)
         slow = roe.submit("SELECT 1")
         roe.api_keys.add("the-new-key")
-        roe.add_fault(Fault(query_id=slow, delay=0.5), Fault(query_id=query, status_code=401, times=1))
+        roe.add_fault(Fault(query_id=slow, delay=1.5), Fault(query_id=query, status_code=401, times=1))
         if isinstance(client, Async):
             calls = [client.client.call(retries(), AsyncCalls.status, query_id) for query_id in [slow] * 5]
 
             async def replace() -> list[Any]:
                 under_way = [asyncio.ensure_future(call) for call in calls]
-                await asyncio.sleep(0.1)
+                await asked(6)
                 connect(roe, api_key="the-new-key")
                 await client.client.call(retries(), AsyncCalls.status, query)
                 return await asyncio.gather(*under_way)
@@ -142,8 +145,7 @@ class TestTogether:
         else:
             with ThreadPoolExecutor(1) as thread:
                 under_way = thread.submit(client.ask, slow, 5)
-                while len(roe.requests_of("status", slow)) < 5:
-                    pass
+                asyncio.run(asked(6))
                 connect(roe, api_key="the-new-key")
                 client.ask(query)
                 ends = under_way.result()

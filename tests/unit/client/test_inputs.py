@@ -10,6 +10,7 @@ from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 from airflow_provider_roe.client.inputs import BLOCK, file_urls, find_file, read_all_inputs, read_inputs
 from airflow_provider_roe.exceptions import RoeInputError
+from dev.patience import patient
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def storage(monkeypatch):
 
     def storage(info=None, error=None, together=1):
         opened = []
-        all_there = threading.Barrier(together, timeout=30)
+        all_there = threading.Barrier(together, timeout=patient(30))
 
         class Storage:
             def info(self, path):

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_roe.client import shared
 from airflow_provider_roe.client.client import AsyncClient, Client
 from airflow_provider_roe.client.retry import Retries
 from airflow_provider_roe.client.shared import SharedConnection
@@ -46,6 +48,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     monkeypatch.setattr(time, "monotonic", lambda: clock.now)
     monkeypatch.setattr(time, "sleep", clock.sleep)
     monkeypatch.setattr(asyncio, "sleep", clock.asleep)
+    monkeypatch.setattr(shared, "MOST_A_SECOND", math.inf)  # which lets a second request wait for its turn
     return clock
 
 

@@ -25,6 +25,7 @@ from airflow_provider_roe.exceptions import (
     RoeUnavailableError,
 )
 from airflow_provider_roe.testing import Fault, JobPlan
+from dev.patience import patient
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -138,7 +139,7 @@ class TestOneRequest:
             )
             await asked(1)
             gone.cancel()
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(patient(30)):
                 answers = await asyncio.gather(*others, return_exceptions=True)
         assert gone.cancelled()
         assert [getattr(answer, "status_code", None) for answer in answers] == [code, code]
@@ -266,13 +267,13 @@ class TestTroubleOfAll:
             raise LookupError("broken")
 
         monkeypatch.setattr(AsyncCalls, "job_statuses", broken)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(patient(30)):
             answers = await ask([roe.run_agent()], [roe.run_agent()])
         assert [repr(answer) for answer in answers] == ["LookupError('broken')"] * 2
 
     async def test_a_connection_that_is_gone_is_told_to_each(self, roe, monkeypatch):
         monkeypatch.delenv("AIRFLOW_CONN_ROE_DEFAULT")
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(patient(30)):
             answers = await ask([roe.run_agent()], [roe.run_agent()])
         assert [type(answer) for answer in answers] == [RoeInputError] * 2
         assert roe.requests == []
@@ -311,7 +312,7 @@ class TestAskingAgain:
     async def again(self, roe: RoeSimulator) -> Any:
         """Return what asks for jobs until one has changed, or the wait is over after so many seconds."""
 
-        async def again(job_ids: list[str], seconds: float = 60) -> list[str]:
+        async def again(job_ids: list[str], seconds: float = 3600) -> list[str]:
             async with SharedConnection.of("roe_default") as shared:
                 client = AsyncClient(shared)
                 deadline = time.time() + seconds
@@ -328,7 +329,7 @@ class TestAskingAgain:
         await asked(5)
         assert not waiting.done()
         roe.finish_job(job_ids[1], 3)
-        async with asyncio.timeout(30):  # long before the deadline
+        async with asyncio.timeout(patient(30)):  # long before the deadline
             assert await waiting == ["STARTED", "SUCCESS", "STARTED"]
 
     async def test_nobody_asks_before_the_interval_is_over(self, roe, asked):
@@ -374,7 +375,7 @@ class TestAskingAgain:
 
     async def test_so_is_another_error_text(self, roe, again, asked):
         job_id = roe.run_agent({}, JobPlan(statuses=[(2, 1, "first"), (2, math.inf, "second")]))
-        async with asyncio.timeout(30):  # long before the deadline
+        async with asyncio.timeout(patient(30)):  # long before the deadline
             assert await again([job_id]) == ["RETRY"]
         assert len(roe.requests) > 2
 
@@ -412,10 +413,11 @@ class TestAskingAgain:
             gone.cancel()
             for job_id in job_ids:
                 roe.finish_job(job_id, 3)
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(patient(30)):
                 answers = await asyncio.gather(*others)
         assert words(answers) == [["SUCCESS"]] * 2
-        assert not [request for request in roe.requests if 0.1 < seconds_after(held_at, request) < 1.9]
+        # One request may have been under way when the hold began, and arrive late.
+        assert len([request for request in roe.requests if 0 < seconds_after(held_at, request) < 1.9]) <= 1
 
     @pytest.mark.parametrize("seen", [True, False])
     async def test_a_wait_that_is_held_back_ends_when_its_time_is_up(self, roe, connect, again, asked, seen):
@@ -431,7 +433,7 @@ class TestAskingAgain:
             roe.add_fault(limit)
         with pytest.raises(RoeUnavailableError, match="answered with 429"):
             await waiting
-        assert time.monotonic() - began < 60
+        assert time.monotonic() - began < patient(60)
 
     async def test_a_refusal_is_told(self, roe, again, asked):
         waiting = asyncio.ensure_future(again([roe.run_agent()]))

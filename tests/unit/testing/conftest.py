@@ -8,6 +8,7 @@ import requests
 
 from airflow_provider_roe.testing import JobPlan, QueryPlan, RoeSimulator
 from airflow_provider_roe.testing.simulator import DEFAULT_AGENT_ID
+from dev.patience import patient
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -90,7 +91,7 @@ def client(roe: RoeSimulator) -> Iterator[Client]:
 @pytest.fixture
 def until() -> Callable[[Callable[[], Any]], None]:
     def until(condition: Callable[[], Any]) -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + patient(30)
         while not condition():
             assert time.monotonic() < deadline, "waited in vain"
             time.sleep(0.005)

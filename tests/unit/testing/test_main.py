@@ -10,11 +10,15 @@ import pytest
 import requests
 from airflow.models.connection import Connection
 
+from dev.patience import patient
+
 COMMAND = [sys.executable, "-m", "airflow_provider_roe.testing"]
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(
+        [*COMMAND, *arguments], capture_output=True, text=True, timeout=patient(60), check=False
+    )
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
@@ -30,7 +34,7 @@ def test_it_serves_at_the_address_that_it_prints_until_a_signal_ends_it_well(sig
                 params={"organization_id": connection.login},
                 json={"query": "SELECT 1"},
                 headers={"Authorization": f"Bearer {connection.password}"},
-                timeout=60,
+                timeout=patient(60),
             )
             assert response.status_code == 200
             agent_id = re.search(r"agent (\S+)", process.stdout.readline())[1]
@@ -38,14 +42,14 @@ def test_it_serves_at_the_address_that_it_prints_until_a_signal_ends_it_well(sig
                 f"{url}/v1/agents/run/{agent_id}/async/",
                 params={"organization_id": connection.login},
                 headers={"Authorization": f"Bearer {connection.password}"},
-                timeout=60,
+                timeout=patient(60),
             )
             assert response.status_code == 200
             assert name == "AIRFLOW_CONN_ROE_DEFAULT"
             assert f"{connection.host}:{connection.port}" == url
         finally:
             process.send_signal(signum)
-        assert process.wait(timeout=60) == 0
+        assert process.wait(timeout=patient(60)) == 0
         assert process.stderr.read() == ""
 
 

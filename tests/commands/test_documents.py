@@ -14,6 +14,7 @@ import pytest
 from airflow.models.connection import Connection
 
 from airflow_provider_roe.client.connection import RoeConnection
+from dev.patience import patient
 
 if TYPE_CHECKING:
     from airflow_provider_roe.testing import RoeSimulator
@@ -70,7 +71,7 @@ def test_python(document: Path, tmp_path: Path, database_env: dict[str, str]) ->
         env=database_env | {"AIRFLOW__CORE__DAGS_FOLDER": str(tmp_path), "PYTHONPATH": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=patient(180),
         check=False,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
@@ -87,7 +88,7 @@ def test_the_dag_of_the_readme_runs(
         "AIRFLOW_CONN_ROE_DEFAULT": roe_connection.connection_uri,
     }
     command = [sys.executable, "-m", "airflow", "dags", "test", "daily_report"]
-    ran = subprocess.run(command, env=env, capture_output=True, text=True, timeout=180, check=False)
+    ran = subprocess.run(command, env=env, capture_output=True, text=True, timeout=patient(180), check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert len(roe_connection.requests_of("result")) == 1
 

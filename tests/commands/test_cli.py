@@ -11,6 +11,7 @@ import pytest
 
 from airflow_provider_roe import __version__
 from airflow_provider_roe.testing import RoeSimulator
+from dev.patience import patient
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +24,9 @@ def cli(database_env: dict[str, str]) -> Callable[..., subprocess.CompletedProce
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "airflow", *arguments]
-        return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
+        return subprocess.run(
+            command, env=env, capture_output=True, text=True, timeout=patient(120), check=False
+        )
 
     return run
 

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+from dev.patience import patient
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -28,7 +30,7 @@ def test_a_run_tells_which_sql_ran_as_which_query(
             "AIRFLOW_CONN_ROE_DEFAULT": roe_connection.connection_uri,
         },
         capture_output=True,
-        timeout=180,
+        timeout=patient(180),
         check=True,
     )
     told = [json.loads(line) for line in events.read_text().splitlines()]
