@@ -65,6 +65,7 @@ def airflow(roe: RoeSimulator, tmp_path_factory: pytest.TempPathFactory) -> Iter
             sql_alchemy_conn=postgres.sql_alchemy_conn,
             broker_url=redis.url,
             triggerers=2,
+            start_timeout=300,
             env={
                 "AIRFLOW_CONN_ROE_DEFAULT": roe.connection_uri,
                 "AIRFLOW__CELERY__WORKER_CONCURRENCY": "6",
@@ -77,7 +78,7 @@ def airflow(roe: RoeSimulator, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 class Run:
-    """A run of all kinds of tasks, while which a worker's child and a triggerer are killed."""
+    """A run of all kinds of tasks, during which a worker's child and a triggerer are killed."""
 
     def __init__(self, airflow: LocalAirflowOnCelery, roe: RoeSimulator, folder: Path) -> None:
         self.airflow, self.roe, self.folder = airflow, roe, folder
@@ -86,7 +87,7 @@ class Run:
         conf |= {"agent_id": roe.agent_id, "folder": str(folder)}
         self.began = time.monotonic()
         self.run_id = airflow.trigger("everything", conf)
-        until(self.is_all_waited_for)
+        until(self.is_all_waited_for, timeout=240)
         self.kill_the_child_of_a_worker()
         self.kill_a_triggerer()
         self.finish(*(name for name, end in SENSORS.items() if end == "success"))
@@ -95,7 +96,7 @@ class Run:
         self.finish(*(name for name, end in SENSORS.items() if end != "success"), *OPERATORS)
         for job_id in self.jobs():
             roe.finish_job(job_id, SUCCESS)
-        until(self.is_over)
+        until(self.is_over, timeout=240)
         self.seconds = time.monotonic() - self.began
         found = airflow.task_instances("everything", self.run_id)
         self.tasks = {task["task_id"]: (task["state"], task["try_number"]) for task in found}
