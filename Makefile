@@ -15,8 +15,8 @@ export TMPDIR := $(CURDIR)/.cache/tmp
 export AIRFLOW_HOME := $(CURDIR)/.cache/airflow
 $(shell mkdir -p .cache/tmp)
 
-.PHONY: help demo test test-lines test-s3 screenshots figures docs links lint types build check-wheel audit check \
-  public-api constraints clean
+.PHONY: help demo test test-lines test-s3 test-celery screenshots figures docs links lint types build check-wheel \
+  audit check public-api constraints clean
 
 help:
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -46,6 +46,9 @@ test-line-%: $(READY)
 
 test-s3: $(READY) ## files on an S3 of moto's, through Airflow's Amazon provider
 	@$(NOX) -s s3
+
+test-celery: $(READY) ## waits on CeleryExecutor, with Redis, PostgreSQL and two workers
+	@$(NOX) -s celery
 
 screenshots: $(READY) ## take docs/images anew, in Airflow's UI
 	@ROE_SCREENSHOTS=docs/images $(PYTEST) tests/e2e/test_ui.py
@@ -91,7 +94,7 @@ audit: $(READY) ## known vulnerabilities of what is installed; asks the package 
 public-api: $(READY) ## what has changed since the last release; RELEASE=1 makes it the interface of a release
 	@$(VENV)/bin/python -m dev.public_api $(if $(RELEASE),release)
 
-check: lint types docs test test-lines test-s3 check-wheel ## lint, types, docs, all tests and check-wheel
+check: lint types docs test test-lines test-s3 test-celery check-wheel ## lint, types, docs, all tests and check-wheel
 
 # Installs anew what pyproject.toml or the constraints have changed.
 $(READY): pyproject.toml $(CONSTRAINTS) $(UV)
@@ -110,7 +113,7 @@ $(UV):
 # For the oldest Python that is supported: what installs there installs on the newer ones.
 # What Airflow 3.0.0 wants of universal-pathlib it does not say. The next Airflow may be a pre-release, and nothing else.
 constraints: $(UV) ## renew constraints/ with the newest versions
-	@for line in 2.11:test 3.0:test 3:dev 3-s3:s3 3.4:test; do \
+	@for line in 2.11:test 3.0:test 3:dev 3-s3:s3 3-celery:celery 3.4:test; do \
 	  case $$line in 2.11:*) wanted='apache-airflow>=2.11,<3';; \
 	    3.0:*) wanted='apache-airflow==3.0.0 universal-pathlib<0.3';; \
 	    3.4:*) wanted='apache-airflow>=3.4.0b2 apache-airflow-core>=3.4.0b2 apache-airflow-task-sdk>=1.4.0b2';; \

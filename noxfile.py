@@ -71,6 +71,13 @@ def s3(session: nox.Session) -> None:
     run_tests(session, "tests/s3")
 
 
+@nox.session
+def celery(session: nox.Session) -> None:
+    """Test waits end to end on CeleryExecutor, with Redis, PostgreSQL and two workers."""
+    install(session, "3-celery", "celery")
+    run_tests(session, "tests/celery")
+
+
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """Measure what waits cost, against the floor; or the scenarios that are named after --."""

@@ -120,10 +120,11 @@ class LocalAirflow:
             "no_proxy": no_proxy,
         }
 
-    def _new_component(self, name: str, *arguments: str) -> Component:
+    def _new_component(self, name: str, *arguments: str, env: Mapping[str, str] | None = None) -> Component:
         command = [sys.executable, "-m", "airflow", *arguments]
         log_file = self.home / "logs-of-components" / f"{name}.log"
-        return Component(name, command, env=self._env, folder=self.home, log_file=log_file)
+        own_env = self._env | dict(env or {})
+        return Component(name, command, env=own_env, folder=self.home, log_file=log_file)
 
     def __enter__(self) -> Self:
         self.start()
@@ -138,8 +139,7 @@ class LocalAirflow:
         for folder in ("tmp", "logs-of-components"):
             (self.home / folder).mkdir(parents=True, exist_ok=True)
         try:
-            self._migration.start()
-            self._migration.wait(self._start_timeout)
+            self._create_database()
             for component in self._components.values():
                 component.start()
             self._wait_until_healthy(deadline)
@@ -147,26 +147,35 @@ class LocalAirflow:
             self.stop()
             raise
 
+    def _create_database(self) -> None:
+        self._migration.start()
+        self._migration.wait(self._start_timeout)
+
     def wait_until_healthy(self, timeout: float) -> None:
         """Wait until Airflow finds all of its parts healthy; that a component has ended is an error."""
         self._wait_until_healthy(time.monotonic() + patient(timeout))
 
     def _wait_until_healthy(self, deadline: float) -> None:
         began = time.monotonic()
-        health: dict[str, Any] = {}
+        health: dict[str, str] = {}
         while time.monotonic() < deadline:
             for component in self._components.values():
                 if component.exit_code() is not None:
                     raise LocalAirflowError(component.obituary())
             try:
-                health = self._http.get(f"{self.url}/{self.HEALTH}", timeout=patient(10)).json()
-                if all(health[part]["status"] == "healthy" for part in self.PARTS):
+                health = self._health()
+                if set(health.values()) == {"healthy"}:
                     return
             except requests.RequestException:
                 pass  # not listening yet
             time.sleep(0.25)
         seconds = time.monotonic() - began
         raise LocalAirflowError(f"Airflow is not healthy after {seconds:.0f} s: {health or 'no answer'}")
+
+    def _health(self) -> dict[str, str]:
+        """Return how each part is, as Airflow tells it."""
+        health = self._http.get(f"{self.url}/{self.HEALTH}", timeout=patient(10)).json()
+        return {part: health[part]["status"] for part in self.PARTS}
 
     def stop(self, grace: float = 5) -> None:
         """End every process that was started, also indirectly; a further Ctrl-C waits until that is done."""
