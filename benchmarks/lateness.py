@@ -1,10 +1,10 @@
 """
 How long after its query a task ends on a real Airflow, by how long the query takes.
 
-    python -m benchmarks.lateness [ways]
+    python -m benchmarks.lateness LocalExecutor|CeleryExecutor [ways]
 
 All sensors of a way wait at the same time, each for a query that begins with its first poll and ends so many
-seconds later. The Airflow is the one that this runs on, with LocalExecutor and its default settings.
+seconds later. The Airflow is the one that this runs on, with its default settings; on Celery with two workers.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,9 +22,12 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_roe.testing import QueryPlan, RoeSimulator
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from dev.local_airflow import LocalAirflow
 
 CHECKOUT = Path(__file__).parents[1]
+DAGS = CHECKOUT / "benchmarks" / "dags"
 DURATIONS = (5, 12, 20, 30, 45, 90, 200)
 #: The durations of the queries, and the arguments of the sensors
 WAYS: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
@@ -75,15 +79,31 @@ def end_each(roe: RoeSimulator, queries: dict[int, str]) -> None:
         time.sleep(0.02)
 
 
-def main(ways: list[str]) -> None:
+@contextmanager
+def running(executor: str, home: Path, **settings: Any) -> Iterator[LocalAirflow]:
+    """Run an Airflow with an executor."""
+    if executor == "CeleryExecutor":
+        from dev.local_celery import LocalAirflowOnCelery
+        from dev.local_redis import LocalRedis
+
+        with (
+            LocalRedis() as redis,
+            LocalAirflowOnCelery(home, DAGS, broker_url=redis.url, **settings) as airflow,
+        ):
+            yield airflow
+    else:
+        from dev.local_airflow import LocalAirflow
+
+        with LocalAirflow(home, DAGS, **settings) as airflow:
+            yield airflow
+
+
+def main(executor: str, ways: list[str]) -> None:
     from airflow import __version__ as airflow_version
 
-    from dev.local_airflow import LocalAirflow
     from dev.local_postgres import LocalPostgres
 
-    print(
-        f"Airflow {airflow_version}, LocalExecutor: seconds late (polls), by the query's duration in seconds"
-    )
+    print(f"Airflow {airflow_version}, {executor}: seconds late (polls), by the query's duration in seconds")
     print("| | " + " | ".join(map(str, DURATIONS)) + " |")
     print("|---" * (len(DURATIONS) + 1) + "|")
     with (
@@ -92,8 +112,8 @@ def main(ways: list[str]) -> None:
         LocalPostgres() as postgres,
     ):
         env = DEFAULTS | {"AIRFLOW_CONN_ROE_DEFAULT": roe.connection_uri, "PYTHONPATH": str(CHECKOUT)}
-        dags = CHECKOUT / "benchmarks" / "dags"
-        with LocalAirflow(Path(home), dags, sql_alchemy_conn=postgres.sql_alchemy_conn, env=env) as airflow:
+        settings = {"sql_alchemy_conn": postgres.sql_alchemy_conn, "env": env, "start_timeout": 400}
+        with running(executor, Path(home), **settings) as airflow:
             for way in ways or WAYS:
                 found = measure(airflow, roe, way)
                 cells = (f"{late:.1f} ({polls})" for late, polls in found.values())
@@ -101,4 +121,4 @@ def main(ways: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(sys.argv[1], sys.argv[2:])
