@@ -4,7 +4,7 @@ How long after its query a task ends on a real Airflow, by how long the query ta
     python -m benchmarks.lateness LocalExecutor|CeleryExecutor [ways]
 
 All sensors of a way wait at the same time, each for a query that begins with its first poll and ends so many
-seconds later. The Airflow is the one that this runs on, with its default settings; on Celery with two workers.
+seconds later. The Airflow is the one that this runs on, with its defaults; on Celery with two workers.
 """
 
 from __future__ import annotations
