@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import signal
 import time
 from collections import Counter
@@ -11,20 +10,22 @@ from contextlib import contextmanager
 from copy import copy
 from datetime import UTC, datetime
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from airflow_provider_roe.testing import QueryPlan, RoeSimulator
 from dev.local_postgres import AVAILABLE
 from dev.patience import patient
 from tests.e2e.running import until
+from tests.integration.things import JOB, QUERY, THINGS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from airflow_provider_roe.testing import RoeSimulator
     from dev.local_airflow import LocalAirflow
     from dev.local_postgres import LocalPostgres
+    from tests.integration.things import Thing
 
 pytestmark = pytest.mark.skipif(
     not AVAILABLE, reason="needs a PostgreSQL server: install it (Debian: postgresql)"
@@ -42,42 +43,70 @@ def whole_again(airflow: LocalAirflow) -> Iterator[None]:
     airflow.wait_until_healthy(120)
 
 
+class Wait(NamedTuple):
+    """A wait: the index of a mapped task, for the thing with this id."""
+
+    thing: Thing
+    thing_id: str
+    map_index: int
+
+    @property
+    def task_id(self) -> str:
+        return f"wait_for_{self.thing.name}"
+
+
+class Ending(NamedTuple):
+    """How something was ended, and when."""
+
+    status: str
+    at: datetime
+
+
 class Waits:
-    """Waits that the triggerers have taken up, for queries that end when they are told to."""
+    """Waits that the triggerers have taken up, for queries and for jobs, which end when they are told to."""
 
     def __init__(self, airflow: LocalAirflow, roe: RoeSimulator, number: int) -> None:
         self._airflow, self._roe = airflow, roe
-        self.number = number
-        self.query_ids = [roe.submit("SELECT 1", QueryPlan([("STARTED", math.inf)])) for _ in range(number)]
-        self._first, self._ended_before = 0, 0
-        self._running = self._yet_to_end()
+        self._waits = [
+            Wait(thing, thing.start(roe), index) for index in range(number // len(THINGS)) for thing in THINGS
+        ]
+        self._ends: dict[str, Ending] = {}
+        self._ended_before = 0
+        self._running = iter(self._waits)
         airflow.wait_for_dag("under_fire")
-        self.run_id = airflow.trigger("under_fire", {"query_ids": self.query_ids})
-        until(lambda: min(self.polls()[query_id] for query_id in self.query_ids) > 1, timeout=400)
+        conf = {
+            f"{thing.name}_ids": [wait.thing_id for wait in self._waits if wait.thing is thing]
+            for thing in THINGS
+        }
+        self.run_id = airflow.trigger("under_fire", conf)
+        until(lambda: min(self.polls()[wait.thing_id] for wait in self._waits) > 1, timeout=400)
+
+    @property
+    def number(self) -> int:
+        return len(self._waits)
 
     def part(self, index: int, number: int) -> Waits:
         """Return so many of the waits, of those parts of this size the one with this index."""
         part = copy(self)
-        part.number, part._first = number, index * number
-        part.query_ids = self.query_ids[part._first :][:number]
-        part._running, part._ended_before = part._yet_to_end(), self.ended()
+        part._waits = self._waits[index * number :][:number]
+        part._running, part._ended_before = iter(part._waits), self.ended()
         return part
 
-    def _yet_to_end(self) -> Iterator[tuple[str, str]]:
-        return zip(self.query_ids, itertools.cycle(ENDS), strict=False)
-
     def polls(self) -> Counter[str | None]:
-        """Return how often each query was polled: first on a worker, and then where its wait goes on."""
-        return Counter(request.query_id for request in self._roe.requests_of("status"))
+        """Return how often each was asked for: first on a worker, and then where its wait goes on."""
+        jobs = (job_id for request in self._roe.requests_of(JOB.call) for job_id in request.job_ids or ())
+        return Counter(request.query_id for request in self._roe.requests_of(QUERY.call)) + Counter(jobs)
 
     def end(self, number: int) -> None:
-        """Let so many more queries end now."""
-        for query_id, status in itertools.islice(self._running, number):
-            self._roe.finish(query_id, status)
+        """Let so many more end now."""
+        for wait in itertools.islice(self._running, number):
+            status = list(ENDS)[wait.map_index % len(ENDS)]
+            self._ends[wait.thing_id] = Ending(status, datetime.now(UTC))
+            wait.thing.finish(self._roe, wait.thing_id, status)
 
     @contextmanager
     def ending(self, number: int, seconds: float) -> Iterator[None]:
-        """Let so many more queries end one after another while the block runs."""
+        """Let so many more end one after another while the block runs."""
 
         def end_each() -> None:
             for _ in range(number):
@@ -91,60 +120,60 @@ class Waits:
 
     def ended(self) -> int:
         """Return how many waits have ended."""
-        states = {"state": ["success", "failed"], "task_id": "wait", "limit": 1}
         path = f"dags/under_fire/dagRuns/{self.run_id}/taskInstances"
-        return int(self._airflow.api("GET", path, params=states)["total_entries"]) - self._ended_before
+        total = 0
+        for thing in THINGS:
+            states = {"state": ["success", "failed"], "task_id": f"wait_for_{thing.name}", "limit": 1}
+            total += int(self._airflow.api("GET", path, params=states)["total_entries"])
+        return total - self._ended_before
 
     def all_ended(self) -> bool:
         return self.ended() == self.number
 
     def triggerers(self) -> set[int]:
         """Return the ids of the triggerers that have the waits which are still deferred."""
-        return {task["triggerer_job"]["id"] for task in self._tasks() if task["state"] == "deferred"}
+        return {task["triggerer_job"]["id"] for _, task in self._tasks() if task["state"] == "deferred"}
 
     def report(self, began: datetime, ended: datetime) -> str:
-        """Say how the waits ended, and how many queries did while something was amiss."""
-        queries = [self._roe.queries[query_id] for query_id in self.query_ids]
-        meanwhile = sum(began < query.finished_at < ended for query in queries if query.finished_at)
-        repeated = sum(task["try_number"] > 1 for task in self._tasks())
+        """Say how the waits ended, and how many of what they wait for did while something was amiss."""
+        meanwhile = sum(began < self._ends[wait.thing_id].at < ended for wait in self._waits)
+        repeated = sum(task["try_number"] > 1 for _, task in self._tasks())
         return (
             f"{self.number} waits, {len(self.wrong())} wrong, {repeated} at a further try;"
-            f" {meanwhile} queries ended meanwhile ({(ended - began).total_seconds():.1f} s);"
+            f" {meanwhile} queries and jobs ended meanwhile ({(ended - began).total_seconds():.1f} s);"
             f" worst delay {self.worst_delay():.1f} s"
         )
 
     def worst_delay(self) -> float:
-        """Seconds from the end of a query to the end of its task, at most."""
-        delays = (
-            datetime.fromisoformat(task["end_date"]).timestamp() - self._query(task).finished_at.timestamp()
-            for task in self._tasks()
+        """Seconds from the end of a query or job to the end of its task, at most."""
+        return max(
+            (datetime.fromisoformat(task["end_date"]) - self._ends[wait.thing_id].at).total_seconds()
+            for wait, task in self._tasks()
         )
-        return float(max(delays))
 
-    def wrong(self, tries: int = 4) -> list[tuple[int, str, int, int]]:
+    def wrong(self, tries: int = 4) -> list[tuple[str, int, str, int, int]]:
         """
-        Return index, state, try and ends of each wait that did not end as its query did, in so many tries.
+        Return task, index, state, try and ends of each wait that did not end right, in so many tries.
 
         Each try may have told an end, where the API server did not hear of it.
         """
         ends = Counter((self._airflow.home / "ends.txt").read_text().splitlines())
         found = [
-            (task, task["state"], task["try_number"], ends[f"{self.run_id} {task['map_index']}"])
-            for task in self._tasks()
+            (wait, task["state"], task["try_number"], ends[f"{self.run_id} {wait.task_id} {wait.map_index}"])
+            for wait, task in self._tasks()
         ]
         return [
-            (task["map_index"], state, tried, times)
-            for task, state, tried, times in found
-            if state != ENDS[self._query(task).status] or tried > tries or not 1 <= times <= tried
+            (wait.task_id, wait.map_index, state, tried, times)
+            for wait, state, tried, times in found
+            if state != ENDS[self._ends[wait.thing_id].status] or tried > tries or not 1 <= times <= tried
         ]
 
-    def _tasks(self) -> list[dict[str, Any]]:
-        tasks = self._airflow.task_instances("under_fire", self.run_id)
-        ours = range(self._first, self._first + self.number)
-        return [task for task in tasks if task["task_id"] == "wait" and task["map_index"] in ours]
-
-    def _query(self, task: dict[str, Any]) -> Any:
-        return self._roe.queries[self.query_ids[task["map_index"] - self._first]]
+    def _tasks(self) -> list[tuple[Wait, dict[str, Any]]]:
+        tasks = {
+            (task["task_id"], task["map_index"]): task
+            for task in self._airflow.task_instances("under_fire", self.run_id)
+        }
+        return [(wait, tasks[wait.task_id, wait.map_index]) for wait in self._waits]
 
 
 def test_no_wait_is_lost_or_wrong_when_a_triggerer_is_killed_and_the_other_restarts(
@@ -227,7 +256,7 @@ def test_no_wait_ends_twice_or_wrong_when_a_triggerer_freezes_and_thaws_after_th
     airflow.component("triggerer").stop()
     waits = Waits(airflow, roe, 24)
     [frozen] = waits.triggerers()
-    its_connections = {request.connection for request in roe.requests_of("status")}
+    its_connections = {request.connection for request in roe.requests}
     airflow.component("triggerer").start()
     freezing.kill(signal.SIGSTOP)
     frozen_at = datetime.now(UTC)

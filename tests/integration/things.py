@@ -61,7 +61,7 @@ class Job:
     name = "job"
     call = "job_statuses"
     trigger = RoeAgentJobTrigger
-    codes = {"SUCCESS": 3, "FAILURE": 4}  # noqa: RUF012
+    codes = {"SUCCESS": 3, "FAILURE": 4, "REVOKED": 5}  # noqa: RUF012
 
     def start(self, roe: RoeSimulator, seconds: float = math.inf) -> str:
         """Start one that succeeds after so many seconds."""
