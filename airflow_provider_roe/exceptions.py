@@ -26,6 +26,10 @@ class RoeInputError(RoeError, ValueError):
     """A value that the user gave cannot be used: a query id, an argument, a field of the connection."""
 
 
+class RoeNoConnectionError(RoeInputError):
+    """Airflow does not find the connection: there is none, or a secrets backend is out, and none can tell."""
+
+
 class RoeResultError(RoeInputError):
     """What SQL or an agent returns cannot be handed on: the number of rows, a column's name, a value."""
 

@@ -15,6 +15,7 @@ from airflow_provider_roe.exceptions import (
     RoeAuthenticationError,
     RoeError,
     RoeInputError,
+    RoeNoConnectionError,
     RoeOutputError,
     RoeUnavailableError,
 )
@@ -70,7 +71,8 @@ class RoeRetryPolicy(RetryPolicy):
         # Python's DB-API has errors of its own, which ours have led to.
         is_ours = isinstance(exception, RoeError)
         match exception.__cause__ if is_ours and exception.__cause__ else exception:
-            case RoeOutputError():  # another run of the agent may do better
+            # Another run of the agent may do better; and a secrets backend may be back.
+            case RoeOutputError() | RoeNoConnectionError():
                 return RetryDecision.default()
             case RoeInputError() | RoeAuthenticationError() as error:
                 return RetryDecision.fail(f"{type(error).__name__}: it would fail again in the same way")

@@ -8,7 +8,12 @@ from airflow.providers.common.compat.connection import get_async_connection
 from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException, BaseHook
 
 from airflow_provider_roe.client.connection import RoeConnection
-from airflow_provider_roe.exceptions import RoeError, RoeInputError, RoeUnavailableError
+from airflow_provider_roe.exceptions import (
+    RoeError,
+    RoeInputError,
+    RoeNoConnectionError,
+    RoeUnavailableError,
+)
 
 #: Seconds for which an event loop waits for Airflow: all waits of a connection wait for one look-up.
 LONGEST_LOOK_UP = 60.0
@@ -65,7 +70,7 @@ def _explain(conn_id: str, error: Exception, was_there: bool, was_here: bool = T
                 cause="connection not found",
             )
         case AirflowNotFoundException():
-            return RoeInputError(
+            return RoeNoConnectionError(
                 f"roe_conn_id: Airflow has no connection {conn_id!r}, or none that it can read;"
                 " add one of type Roe AI."
             )

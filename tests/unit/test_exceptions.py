@@ -24,6 +24,7 @@ def test_there_are_few():
     assert {error.__name__ for error in EVERY} == {
         "RoeError",
         "RoeInputError",
+        "RoeNoConnectionError",
         "RoeRequestError",
         "RoeAuthenticationError",
         "RoeNotFoundError",

@@ -11,7 +11,12 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoun
 
 from airflow_provider_roe.client import lookup
 from airflow_provider_roe.client.lookup import alook_up, look_up
-from airflow_provider_roe.exceptions import RoeError, RoeInputError, RoeUnavailableError
+from airflow_provider_roe.exceptions import (
+    RoeError,
+    RoeInputError,
+    RoeNoConnectionError,
+    RoeUnavailableError,
+)
 from dev.patience import patient
 
 if TYPE_CHECKING:
@@ -55,7 +60,7 @@ def test_a_connection_is_found_with_its_checked_fields(find, roe, connect):
 
 
 def test_one_that_airflow_does_not_have_is_an_input_error(find):
-    with pytest.raises(RoeInputError, match="roe_conn_id: Airflow has no connection 'roe_nowhere'"):
+    with pytest.raises(RoeNoConnectionError, match="roe_conn_id: Airflow has no connection 'roe_nowhere'"):
         find("roe_nowhere")
 
 
@@ -81,7 +86,7 @@ def test_a_field_that_cannot_be_used_is_an_input_error_in_any_case(find, roe, co
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
-        (AirflowNotFoundException(SECRET), RoeInputError),
+        (AirflowNotFoundException(SECRET), RoeNoConnectionError),
         (AirflowException(SECRET), RoeInputError),
         (ValueError(SECRET), RoeInputError),
         (OSError(SECRET), RoeUnavailableError),

@@ -133,7 +133,7 @@ class TestEvents:
             ({"query_id": None}, "RoeInputError"),
             ({"organization_id": QUERY}, "RoeRequestError"),
             ({"organization_id": "acme"}, "RoeInputError"),
-            ({"roe_conn_id": "roe_nowhere"}, "RoeInputError"),
+            ({"roe_conn_id": "roe_nowhere"}, "RoeNoConnectionError"),
         ],
         ids=repr,
     )
@@ -273,7 +273,7 @@ class TestTheConnection:
         self.gone(monkeypatch)
         began = time.monotonic()
         event = await event_of(trigger)
-        assert (event["outcome"], event["error"]) == ("error", "RoeInputError")
+        assert (event["outcome"], event["error"]) == ("error", "RoeNoConnectionError")
         assert "Airflow has no connection 'roe_default'" in event["message"]
         assert time.monotonic() - began < 15
 
