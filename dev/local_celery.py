@@ -43,9 +43,12 @@ class LocalAirflowOnCelery(LocalAirflow):
         )
         self.workers = ["worker", *(f"worker-{number}" for number in range(2, workers + 1))]
         for name in self.workers:
-            # On one machine they need names and files of their own; and their logs are where Airflow looks.
-            own = ("-H", f"{name}@%h", "--pid", str(self.home / f"{name}.pid"), "--skip-serve-logs")
-            self._components[name] = self._new_component(name, "celery", "worker", *own, env=worker_env)
+            # On one machine they need names and files of their own. The first serves the logs of all.
+            own = ["-H", f"{name}@%h", "--pid", str(self.home / f"{name}.pid")]
+            skip = ["--skip-serve-logs"] if name != "worker" else []
+            self._components[name] = self._new_component(
+                name, "celery", "worker", *own, *skip, env=worker_env
+            )
         self._celery = Celery(broker=broker_url, backend=f"db+{sql_alchemy_conn}")
 
     def _create_database(self) -> None:

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Self
 
+from dev.patience import patient
 from dev.processes import Component, ComponentError, free_ports, is_listening
 
 AVAILABLE = shutil.which("redis-server") is not None
@@ -26,7 +27,7 @@ class LocalRedis:
             "redis", command, env=dict(os.environ), folder=self._folder, log_file=log_file
         )
         self._server.start()
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + patient(60)
         while not is_listening(port):
             if self._server.exit_code() is not None or time.monotonic() > deadline:
                 self._server.stop()

@@ -205,7 +205,7 @@ def test_an_agents_outputs_are_in_the_order_of_its_inputs(run: Run, name: str) -
 
 
 def test_the_waits_of_the_killed_triggerer_go_on_in_another(run: Run) -> None:
-    assert 15 < max(map(run.pause, DEFERRED)) < 120
+    assert max(map(run.pause, DEFERRED)) > 15
 
 
 def test_the_scheduler_takes_no_task_for_crashed_but_the_killed_one(
