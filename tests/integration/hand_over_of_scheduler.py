@@ -87,8 +87,10 @@ class CeleryWorkers:
     """What Celery's workers do to its broker and its backend, which are both in memory."""
 
     def __init__(self, executor: BaseExecutor) -> None:
+        from airflow.providers.celery.executors.celery_executor_utils import app
+
         executor.start()
-        self.executor, self.app = executor, executor.celery_app
+        self.executor, self.app = executor, app
         self.taken: list[str] = []
         self.ended = 0
 
