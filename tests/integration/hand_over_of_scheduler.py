@@ -14,6 +14,7 @@ import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from airflow.cli import cli_parser
 from airflow.configuration import conf
@@ -28,8 +29,14 @@ from airflow.triggers.base import TriggerEvent
 from airflow.utils.session import create_session
 from airflow.utils.state import DagRunState, TaskInstanceState
 
-#: Where a task is when its scheduler hears of the end of its first process
-PLACES = ("scheduled", "in the executor's queue", "given up by the executor", "at a worker", "running")
+from dev.patience import patient
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: Where a task is when its scheduler hears of the end of its first process: not queued yet, in the executor's
+#: queue, dropped from there because the executor has waited 10 s for that end, at a worker, or begun
+PLACES = ("scheduled", "in the queue", "given up", "at a worker", "running")
 #: How it got there
 WAYS = ("deferral", "reschedule")
 
@@ -142,10 +149,10 @@ class Scheduler:
     def bring_to(self, place: str) -> bool:
         """Bring the scheduled task to a place; tell whether it got there."""
         self.queue()
-        if place == "in the executor's queue":
+        if place == "in the queue":
             return bool(self.executor.queued_tasks) or not self.send()
         sent = self.send()
-        if place == "given up by the executor":
+        if place == "given up":
             RunningRetryAttemptType.MIN_SECONDS = 0  # instead of 10
             while self.executor.queued_tasks:
                 self.executor.heartbeat()
@@ -228,8 +235,8 @@ def state_of(task_id: str) -> TaskInstanceState:
         return TaskInstanceState(session.query(TaskInstance.state).filter_by(task_id=task_id).scalar())
 
 
-def until(condition: object) -> None:
-    give_up_at = time.monotonic() + 60
+def until(condition: Callable[[], bool]) -> None:
+    give_up_at = time.monotonic() + patient(60)
     while not condition():
         assert time.monotonic() < give_up_at
         time.sleep(0.005)
