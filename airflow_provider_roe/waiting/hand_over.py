@@ -2,21 +2,29 @@
 How long a task has to stay away from its scheduler after it has left a worker.
 
 When a task defers or reschedules itself, its process exits, and its executor tells the scheduler of that
-later. A scheduler that hears of it when the task is already back takes that for a crash: it fails the task,
-or spends one of its retries. What protects a task that is back early depends on the executor:
+later. A scheduler that hears of it when the task is already back may take that for a crash: it fails the
+task, or spends one of its retries. Whether it does depends on where the task is by then:
 
-=====================  =========================  ===================  ==================
-comes back early       LocalExecutor              CeleryExecutor       KubernetesExecutor
-=====================  =========================  ===================  ==================
-deferral, before 3.3   killed                     killed               not known
-deferral, 3.3          killed if at a worker      safe                 not known
-deferral, 3.4          safe                       safe                 not known
-reschedule             killed if scheduled        killed if scheduled  not known
-=====================  =========================  ===================  ==================
+================  ================================  ===============================
+is back early     LocalExecutor                     CeleryExecutor
+================  ================================  ===============================
+deferral, 2.11    killed if given up                killed if given up
+deferral, 3.0     killed anywhere                   killed if scheduled or given up
+deferral, 3.3     killed if at a worker or running  safe
+deferral, 3.4     safe                              safe
+reschedule, 2.11  killed if given up                killed if given up
+reschedule, 3.0   killed anywhere                   killed if scheduled or given up
+reschedule, 3.3   killed anywhere                   killed if scheduled
+reschedule, 3.4   killed if scheduled               killed if scheduled
+================  ================================  ===============================
 
-Airflow 3.3 sees that a trigger has sent a task back, until the task is queued; 3.4 until it runs. Celery's
-executor forgets the exit of a task that it is given again; from 3.4 on, LocalExecutor counts how often it was
-given one.
+A task that still is in its executor's queue is safe with all. KubernetesExecutor is not known. The table is a
+test: tests/integration/test_hand_over.py.
+
+Executors of 2.11, and Celery's of 3.0, keep a task in their queue while they know of its first process, and
+give it up after 10 s. LocalExecutor of 3.0 and 3.3 does not know what its workers have; that of 3.4 counts how
+often it was given a task. Celery's of 3.3 and 3.4 forgets the exit of a task that it is given again. What a
+trigger has sent back, the scheduler of 3.3 spares while it is scheduled, that of 3.4 also while it is queued.
 """
 
 from __future__ import annotations
