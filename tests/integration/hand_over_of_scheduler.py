@@ -91,7 +91,7 @@ class LocalWorkers:
 
 
 class CeleryWorkers:
-    """What Celery's workers do to its broker and its backend, which are both in memory."""
+    """What Celery's workers do to its broker, which is in memory, and to where it looks for results."""
 
     def __init__(self, executor: BaseExecutor) -> None:
         from airflow.providers.celery.executors.celery_executor_utils import app

@@ -49,6 +49,13 @@ class InProcessSupervisorComms:
     """Stands for what ``dag.test()`` has in its place."""
 
 
+class BrokenLog:
+    """A log whose other end is gone."""
+
+    def error(self, text: str) -> None:
+        raise BrokenPipeError
+
+
 @pytest.fixture
 def run_by(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Return a function that lets a task be run by a worker or not; it returns the task's instance."""
