@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from typing import Any
 
 
@@ -31,12 +32,13 @@ class Supervisor:
         It raises nothing, for that would run the callbacks of a task which has not failed, and Airflow 2.11
         would write the failure over what its next try has become.
 
-        :param log: A logger, which is told.
+        :param log: A logger, which is told if it can be.
         """
         if self._pid is not None and os.getppid() != self._pid:
-            log.error(
-                "The process that supervised this one is gone: it ends, and Airflow tries the task anew."
-            )
+            with suppress(Exception):  # what the task logs went to its supervisor
+                log.error(
+                    "The process that supervised this one is gone: it ends. Airflow tries the task anew."
+                )
             os._exit(1)
 
 

@@ -82,6 +82,15 @@ def test_only_a_task_on_a_worker_has_one(run_by, monkeypatch, caplog, worker, en
     assert ("The process that supervised this one is gone" in caplog.text) == ends
 
 
+def test_it_ends_though_the_log_went_to_the_supervisor(run_by, monkeypatch):
+    exits: list[int] = []
+    monkeypatch.setattr(os, "_exit", exits.append)
+    supervisor = Supervisor(run_by(worker=True))
+    monkeypatch.setattr(os, "getppid", lambda: 1)
+    supervisor.end_if_gone(BrokenLog())
+    assert exits == [1]
+
+
 def test_a_poking_task_that_a_killed_supervisor_leaves_behind_polls_no_more(roe, connect):
     connect(roe)
     query_id = roe.submit("SELECT 1", QueryPlan([("STARTED", math.inf)]))
