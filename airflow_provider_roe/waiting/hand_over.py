@@ -24,7 +24,7 @@ test: tests/integration/test_hand_over.py.
 Executors of 2.11, and Celery's of 3.0, keep a task in their queue while they know of its first process, and
 give it up after 10 s. LocalExecutor of 3.0 and 3.3 does not know what its workers have; that of 3.4 counts
 how often it was given a task. Celery's of 3.3 and 3.4 forgets the exit of a task that it is given again. What
-a trigger has sent back, the scheduler of 3.3 spares while it is scheduled, that of 3.4 also while it is queued.
+a trigger has sent back, the scheduler of 3.3 spares while it is scheduled, that of 3.4 also while queued.
 """
 
 from __future__ import annotations
