@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 from airflow.providers.common.compat.sdk import BaseHook
+from hypothesis import HealthCheck, settings
 
 from airflow_provider_roe.client import lookup
 from airflow_provider_roe.testing import QueryPlan, RoeSimulator
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 
     from airflow_provider_roe.api.queries import QueryStatus
     from airflow_provider_roe.hooks.roe import RoeHook
+
+
+# On a busy machine everything is slow.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 @pytest.fixture(autouse=True)
