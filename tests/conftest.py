@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_provider_roe.testing import JobPlan, QueryPlan, RoeSimulator
+from airflow_provider_roe.testing import JobPlan, QueryPlan, RoeSimulator, faults
 from airflow_provider_roe.testing.simulator import DEFAULT_ORGANIZATION_ID
 from dev.patience import patient
 
@@ -79,6 +82,20 @@ def database_env(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def example_dags() -> Path:
     return Path(__file__).parents[1] / "example_dags"
+
+
+@pytest.fixture
+def let_go(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
+    """Return what lets answers come that a fault delays: until then the simulator holds them back."""
+    gone = threading.Event()
+
+    async def held(seconds: float) -> None:
+        while seconds and not gone.is_set():  # noqa: ASYNC110 - it is set in another thread
+            await asyncio.sleep(0.01)
+
+    monkeypatch.setattr(faults, "asyncio", SimpleNamespace(**vars(asyncio) | {"sleep": held}))
+    yield gone.set
+    gone.set()
 
 
 @pytest.fixture

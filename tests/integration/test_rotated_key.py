@@ -24,7 +24,7 @@ def codes(roe: RoeSimulator) -> list[int | None]:
 
 
 def busy_while(roe: RoeSimulator, thing: Thing) -> None:
-    """Keep a poll busy, so that what follows happens in its middle, in whatever mode."""
+    """Keep a poll busy until it is let go, so that what follows happens in its middle, in whatever mode."""
     roe.add_fault(Fault(call=thing.call, status_code=503, delay=1, times=1))
     before = len(roe.requests)
     while len(roe.requests) <= before:
@@ -33,7 +33,7 @@ def busy_while(roe: RoeSimulator, thing: Thing) -> None:
 
 @each_thing
 @each_mode
-def test_a_wait_reads_the_connection_again_and_goes_on(roe, connect, thing, mode):
+def test_a_wait_reads_the_connection_again_and_goes_on(roe, connect, let_go, thing, mode):
     connect(roe)
     thing_id = thing.start(roe)
 
@@ -42,6 +42,7 @@ def test_a_wait_reads_the_connection_again_and_goes_on(roe, connect, thing, mode
         roe.rotate_key("roe-another-key")
         connect(roe)
         thing.finish(roe, thing_id, "SUCCESS")
+        let_go()
 
     with midway(roe, [thing_id], rotate, thing):
         assert ending(thing_id, mode, thing).kind == "success"
@@ -54,7 +55,7 @@ def test_a_wait_reads_the_connection_again_and_goes_on(roe, connect, thing, mode
 @each_thing
 @each_mode
 @pytest.mark.parametrize(("changed", "refusals"), [(False, 1), (True, 2)], ids=["the same", "another"])
-def test_a_key_that_stays_wrong_ends_it_with_the_reason(roe, connect, thing, mode, changed, refusals):
+def test_a_key_that_stays_wrong_ends_it_with_the_reason(roe, connect, let_go, thing, mode, changed, refusals):
     connect(roe)
     thing_id = thing.start(roe)
 
@@ -64,6 +65,7 @@ def test_a_key_that_stays_wrong_ends_it_with_the_reason(roe, connect, thing, mod
             roe.rotate_key("roe-another-key")
             connect(roe)
         roe.revoke_key()
+        let_go()
 
     with midway(roe, [thing_id], revoke, thing):
         ended = ending(thing_id, mode, thing)

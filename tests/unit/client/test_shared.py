@@ -343,30 +343,33 @@ class TestLookingUpAgain:
         assert len(look_ups) == 2
 
     async def test_a_session_that_is_replaced_is_closed_once_its_last_request_is_answered(
-        self, roe, connect, query, asked, left_open
+        self, roe, connect, query, asked, left_open, let_go
     ):
         slow, refused = roe.submit("SELECT 1"), roe.submit("SELECT 1")
         connect(roe)
         async with SharedConnection.of(CONN_ID) as shared:
             await status(shared, query)
-            roe.add_fault(Fault(query_id=slow, delay=3), Fault(query_id=refused, status_code=401, times=1))
+            roe.add_fault(Fault(query_id=slow, delay=1), Fault(query_id=refused, status_code=401, times=1))
             under_way = [asyncio.create_task(status(shared, slow)) for _ in range(20)]
             await asked(21)
             connect(roe, request_timeout=6)
             assert (await status(shared, refused)).status == "SUCCESS"
             assert not any(task.done() for task in under_way)
+            let_go()
             assert [end.status for end in await asyncio.gather(*under_way)] == ["SUCCESS"] * 20
             assert await left_open(1)
         assert await left_open(0)
 
-    async def test_a_call_of_two_requests_keeps_the_session_for_both(self, roe, connect, query, asked):
+    async def test_a_call_of_two_requests_keeps_the_session_for_both(
+        self, roe, connect, query, asked, let_go
+    ):
         """An end with an unknown status is asked for twice; the connection changes in between."""
         vanished, refused = roe.submit("SELECT 1", VANISHES), roe.submit("SELECT 1")
         connect(roe)
         async with SharedConnection.of(CONN_ID) as shared:
             await status(shared, query)
             roe.add_fault(
-                Fault(query_id=vanished, delay=3, times=1),
+                Fault(query_id=vanished, delay=1, times=1),
                 Fault(query_id=refused, status_code=401, times=1),
             )
             under_way = asyncio.create_task(status(shared, vanished))
@@ -374,6 +377,7 @@ class TestLookingUpAgain:
             connect(roe, request_timeout=6)
             await status(shared, refused)
             assert not under_way.done()
+            let_go()
             assert (await under_way).status == "VANISHED"
 
 

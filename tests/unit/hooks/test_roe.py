@@ -938,7 +938,7 @@ class TestRotatedKey:
 
     @pytest.mark.parametrize(("changed", "requests"), [(False, 5), (True, 10)], ids=["the same", "another"])
     async def test_coroutines_that_share_a_hook_send_no_key_more_often_than_once_each(
-        self, roe, connect, look_ups, asked, changed, requests
+        self, roe, connect, look_ups, asked, let_go, changed, requests
     ):
         connect(roe, api_key="the-old-key")
         query = roe.submit("SELECT 1")
@@ -948,6 +948,7 @@ class TestRotatedKey:
         await asked(5)
         if changed:
             connect(roe)
+        let_go()
         ends = await asyncio.gather(*asking, return_exceptions=True)
         assert {isinstance(end, RoeAuthenticationError) for end in ends} == {not changed}
         assert len(roe.requests) == requests

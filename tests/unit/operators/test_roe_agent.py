@@ -317,9 +317,7 @@ class TestDeferral:
             operator.resume_execution("execute_complete", {"event": event}, context)
 
     def test_one_that_broke_off_looks_at_the_jobs_that_it_was_for(self, roe, new, context):
-        deferral = self.deferred(
-            new(shaped("a", statuses=[[1, 0.3]]), deferrable=True, defer_after=0), context
-        )
+        deferral = self.deferred(new(shaped("a", statuses=[[1, 3]]), deferrable=True, defer_after=0), context)
         [job_id] = deferral.trigger.job_ids
         roe.finish_job(job_id, 3)
         ended = new(deferrable=True).resume_execution("__fail__", {"error": "Trigger failure"}, context)
