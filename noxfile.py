@@ -75,7 +75,7 @@ def s3(session: nox.Session) -> None:
 def celery(session: nox.Session) -> None:
     """Test waits end to end on CeleryExecutor, with Redis, PostgreSQL and two workers."""
     install(session, "3-celery", "celery")
-    run_tests(session, "tests/celery")
+    run_tests(session, "tests/celery", "tests/integration/test_hand_over.py")
 
 
 @nox.session(default=False)
