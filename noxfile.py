@@ -85,7 +85,16 @@ def bench(session: nox.Session) -> None:
     measure(
         session,
         session.posargs
-        or ["1000 waits", "1000 agent jobs", "5000 waits", "whole lives", "keep-alive", "poke", "imports"],
+        or [
+            "1000 waits",
+            "1000 agent jobs",
+            "10000 agent jobs",
+            "5000 waits",
+            "whole lives",
+            "keep-alive",
+            "poke",
+            "imports",
+        ],
     )
 
 
