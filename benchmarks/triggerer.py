@@ -33,7 +33,7 @@ from airflow.jobs.triggerer_job_runner import (
 from airflow.models.trigger import Trigger
 from airflow.sdk.api.datamodels._generated import ConnectionResponse
 
-from benchmarks.client import Meter, ask, cost, order, rss
+from benchmarks.client import Meter, ask, cost, lift_bound, order, rss
 from benchmarks.kinds import KINDS
 from benchmarks.machine import SERVER_CORE
 from benchmarks.work import Work
@@ -126,6 +126,7 @@ class Supervisor(TriggerRunnerSupervisor):
         """Be the runner, in a process of its own."""
         kind, work, control, core = arguments()
         os.sched_setaffinity(0, {core})
+        lift_bound()
         Runner(kind, work, control).run()
 
     def take_up(self, numbers: Sequence[int], interval: float, first_id: int = 1) -> None:
