@@ -81,7 +81,7 @@ class Meter:
 
 
 def lift_bound() -> None:
-    """Let more polls be sent than a service is asked for: what one costs is measured at a thousand a second."""
+    """Let more polls be sent than a service is asked for: what one costs is measured at 1000 a second."""
     shared.MOST_A_SECOND = math.inf
 
 
