@@ -214,7 +214,8 @@ class TestRun:
             r"INFO - Waiting for query \S+ on connection roe_default, for at most 10 minutes",
             r"INFO - Query \S+ is (PENDING|STARTED) after \d\.\d s",
             r"(INFO - Query \S+: PENDING -> STARTED after \d+\.\d s)?",
-            r"INFO - Query \S+ is SUCCESS after \d+\.\d s",
+            r"(INFO - Query \S+ is STARTED after \d+\.\d s)?",
+            r"INFO - Query \S+ (is|STARTED ->) SUCCESS after \d+\.\d s",
             r"INFO - Query \S+ ended as SUCCESS",
         ]
         assert re.fullmatch("\n?".join(chapters), "\n".join(told))
