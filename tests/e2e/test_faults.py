@@ -66,7 +66,7 @@ class Cell:
     def arguments(self) -> dict[str, Any]:
         """Arguments of the sensor."""
         conn_id = UNREACHABLE.get(self.row.name, "roe_faulty") + ("_lasting" if self.lasting else "")
-        timeout = 6 if self.lasting and self.row.permanent == "timeout" else 300
+        timeout = 30 if self.lasting and self.row.permanent == "timeout" else 300
         return {"query_id": self.query_id, "roe_conn_id": conn_id, "timeout": timeout}
 
 
