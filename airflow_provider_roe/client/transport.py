@@ -264,7 +264,8 @@ def unavailable(
             )
         case ssl.SSLError():
             trouble = f"TLS with {url} failed ({first.reason}): check that it speaks https at this port"
-        case TimeoutError():
+        # Where connecting has used the time up, urllib3 gives an error of its own, with no other behind it.
+        case _ if isinstance(first, TimeoutError) or "ReadTimeoutError" in failures:
             trouble = f"{url} did not answer within {connection.request_timeout:g} s"
             if proxy:
                 trouble += f", through {proxy}"

@@ -28,7 +28,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "success": {},
     "failure": {},
     "timeout": {"timeout": 4},
-    "execution_timeout": {"execution_timeout": timedelta(seconds=5)},
+    "execution_timeout": {"execution_timeout": timedelta(seconds=15)},
     "short_outage": {},
     "long_outage": {"roe_conn_id": "roe_impatient"},
     "401": {"roe_conn_id": "roe_wrong_key", "timeout": 8},

@@ -18,13 +18,16 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import requests
 import trustme
 from airflow.providers.common.compat.sdk import Connection
+from urllib3.exceptions import ReadTimeoutError
 
 from airflow_provider_roe.api import base, queries
 from airflow_provider_roe.client import blocking as transport
 from airflow_provider_roe.client.connection import RoeConnection
 from airflow_provider_roe.client.session import Session
+from airflow_provider_roe.client.transport import unavailable
 from airflow_provider_roe.exceptions import RoeInputError, RoeRequestError, RoeUnavailableError
 from airflow_provider_roe.testing import Fault, RoeSimulator
 from dev.patience import patient
@@ -964,6 +967,11 @@ class TestAddresses:
         with pytest.raises(RoeUnavailableError, match="did not answer within 3 s"):
             send(to_roe, CALLS["submit"])
         assert 2.5 < time.monotonic() - began < patient(20)
+
+    def test_time_that_connecting_has_used_up_is_a_time_out(self, connection):
+        error = requests.ReadTimeout(ReadTimeoutError(None, "/", "Read timed out. (read timeout=0)"))
+        told = unavailable(connection(), CALLS["status"], "7d9c", error)
+        assert "did not answer within" in str(told)
 
     @each_transport
     @pytest.mark.parametrize("dead_ones", [1, 3])
