@@ -20,6 +20,7 @@ from airflow_provider_roe.client.trouble import Troubles
 from airflow_provider_roe.exceptions import (
     RoeAuthenticationError,
     RoeInputError,
+    RoeNoConnectionError,
     RoeNotFoundError,
     RoeRequestError,
     RoeUnavailableError,
@@ -284,7 +285,7 @@ class TestTroubleOfAll:
         monkeypatch.delenv("AIRFLOW_CONN_ROE_DEFAULT")
         async with asyncio.timeout(patient(30)):
             answers = await ask([roe.run_agent()], [roe.run_agent()])
-        assert [type(answer) for answer in answers] == [RoeInputError] * 2
+        assert [type(answer) for answer in answers] == [RoeNoConnectionError] * 2
         assert roe.requests == []
 
     async def test_a_rotated_key_is_looked_up_once_for_all(self, roe, connect, look_ups):
