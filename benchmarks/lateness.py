@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_roe.testing import QueryPlan, RoeSimulator
+from benchmarks.machine import CHECKOUT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dev.local_airflow import LocalAirflow
 
-CHECKOUT = Path(__file__).parents[1]
 DAGS = CHECKOUT / "benchmarks" / "dags"
 DURATIONS = (5, 12, 20, 30, 45, 90, 200)
 #: The durations of the queries, and the arguments of the sensors

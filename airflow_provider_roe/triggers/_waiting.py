@@ -69,8 +69,9 @@ class WaitingTrigger(BaseTrigger):
                 "error": RoeError.__name__,
                 "message": f"The wait broke off in the triggerer: {type(e).__name__}: {e}",
             }
-        seconds = time.time() - self.wait.started_at
-        OF_TRIGGERER.time("roe.wait.duration", seconds, conn_id=self.roe_conn_id, outcome=event["outcome"])
+        OF_TRIGGERER.time(
+            "roe.wait.duration", self.wait.elapsed, conn_id=self.roe_conn_id, outcome=event["outcome"]
+        )
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]
 
     async def _watch(self) -> Event:

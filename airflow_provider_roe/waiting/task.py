@@ -108,7 +108,7 @@ class WaitingTask(BaseOperator):
         start = context["ti"].start_date
         wait = self._new_wait(start.timestamp() if start else time.time())
         limit = self.execution_timeout
-        if limit and time.time() >= wait.started_at + limit.total_seconds():
+        if limit and wait.elapsed >= limit.total_seconds():
             self._given_up()
             raise self._failure(AirflowTaskTimeout(f"The task's execution_timeout of {limit} is over."))
         reason = (next_kwargs or {}).get("error", "unknown")
@@ -141,8 +141,7 @@ class WaitingTask(BaseOperator):
 
     def _measure(self, wait: Wait, event: Event) -> None:
         """Tell operators of Airflow how long a wait was that has ended on the worker."""
-        seconds = time.time() - wait.started_at
-        OF_TASK.time("roe.wait.duration", seconds, conn_id=self.roe_conn_id, outcome=event["outcome"])
+        OF_TASK.time("roe.wait.duration", wait.elapsed, conn_id=self.roe_conn_id, outcome=event["outcome"])
 
     def _measure_lateness(self, ended: dict[str, Any], context: Context) -> None:
         """Tell how long ago that ended which was waited for, or the task began, if that was later."""
@@ -185,7 +184,7 @@ class WaitingTask(BaseOperator):
 
     def _defer(self, wait: Wait) -> NoReturn:
         wait.troubles.sum_up()
-        elapsed = time.time() - wait.started_at
+        elapsed = wait.elapsed
         timeout = min(wait.timeout, CENTURY) - elapsed + TRIGGER_GRACE
         if self.execution_timeout:
             timeout = min(timeout, self.execution_timeout.total_seconds() - elapsed)

@@ -96,8 +96,9 @@ class Wait:
         return self.started_at + self.timeout
 
     @property
-    def _elapsed(self) -> str:
-        return in_words(time.time() - self.started_at)
+    def elapsed(self) -> float:
+        """Seconds for which the wait has lasted."""
+        return time.time() - self.started_at
 
     def tell_start(self, conn_id: str) -> None:
         """Tell the log what is waited for."""
@@ -116,8 +117,7 @@ class Wait:
         no wait is late by more than a tenth of what it has lasted, and whoever takes it up goes on as it was.
         It may be up to a fifth shorter, so that waits which began together do not poll together.
         """
-        elapsed = time.time() - self.started_at
-        interval = max(GROWTH * elapsed, min(self.first_interval, self.poke_interval))
+        interval = max(GROWTH * self.elapsed, min(self.first_interval, self.poke_interval))
         if not self.exponential_backoff:
             interval = min(interval, self.poke_interval)
         elif self.max_wait is not None:
@@ -155,7 +155,7 @@ class Wait:
         be, was = ("are", "were") if self.subject.plural else ("is", "was")
         seen = f"{be} still {self._last.status}" if self._last else f"{was} not seen to end"
         message = (
-            f"{self.subject.capitalized} {seen} after {self._elapsed}; the wait's timeout is"
+            f"{self.subject.capitalized} {seen} after {in_words(self.elapsed)}; the wait's timeout is"
             f" {self.timeout:g} s. {self.subject.afterwards}"
         )
         if error:
@@ -171,14 +171,16 @@ class Wait:
     def _tell(self, status: QueryStatus | AgentJobs) -> None:
         if not self._last:
             be = "are" if self.subject.plural else "is"
-            self.log.info("%s %s %s after %s", self.subject.capitalized, be, status.status, self._elapsed)
+            self.log.info(
+                "%s %s %s after %s", self.subject.capitalized, be, status.status, in_words(self.elapsed)
+            )
         elif self._last.status != status.status:
             self.log.info(
                 "%s: %s -> %s after %s",
                 self.subject.capitalized,
                 self._last.status,
                 status.status,
-                self._elapsed,
+                in_words(self.elapsed),
             )
         if not status.known and status.state is State.RUNNING:
             self._warn(f"Status {status.status} is unknown; without a finishing time it is taken to run.")
