@@ -96,7 +96,7 @@ class Run:
         self.finish(*(name for name, end in SENSORS.items() if end != "success"), *OPERATORS)
         for job_id in self.jobs():
             roe.finish_job(job_id, SUCCESS)
-        until(self.is_over, timeout=240)
+        airflow.wait_for_run("everything", self.run_id, timeout=240)
         self.seconds = time.monotonic() - self.began
         found = airflow.task_instances("everything", self.run_id)
         self.tasks = {task["task_id"]: (task["state"], task["try_number"]) for task in found}
@@ -160,9 +160,6 @@ class Run:
     def task(self, name: str) -> dict[str, Any]:
         path = f"dags/everything/dagRuns/{self.run_id}/taskInstances/{name}"
         return dict(self.airflow.api("GET", path))
-
-    def is_over(self) -> bool:
-        return self.airflow.dag_run("everything", self.run_id)["state"] in ("success", "failed")
 
     def value(self, name: str) -> Any:
         return self.airflow.xcom("everything", self.run_id, name)
@@ -238,7 +235,7 @@ def test_of_many_that_defer_and_come_back_at_once_none_fails(
         return not running
 
     until(have_ended, timeout=240)
-    until(lambda: airflow.dag_run("at_once", run_id)["state"] in ("success", "failed"), timeout=240)
+    airflow.wait_for_run("at_once", run_id, timeout=240)
     seconds = time.monotonic() - began
     tasks = [task for task in airflow.task_instances("at_once", run_id) if task["task_id"] == "wait"]
     ends = Counter((task["state"], task["try_number"]) for task in tasks)
@@ -258,7 +255,7 @@ def test_a_connection_that_only_the_workers_have_fails_the_wait_and_names_the_tr
     airflow.wait_for_dag("on_workers_only")
     query_id = roe.submit("SELECT 1")
     run_id = airflow.trigger("on_workers_only", {"query_id": query_id})
-    until(lambda: airflow.dag_run("on_workers_only", run_id)["state"] in ("success", "failed"))
+    airflow.wait_for_run("on_workers_only", run_id, timeout=120)
     [task] = airflow.task_instances("on_workers_only", run_id)
     assert (task["state"], len(roe.requests_of("status", query_id))) == ("failed", 1)
     log = airflow.log("on_workers_only", run_id, "wait")
